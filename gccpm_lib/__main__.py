@@ -1,0 +1,70 @@
+"""The command line `gccpm` (also `python -m gccpm_lib`): run a profile's notebooks and publish their pages."""
+
+import argparse
+import sys
+
+from gccpm_lib import __version__, workbook
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 a notebook failed, 2 wrong input (one line says what), 3 the folder is in use."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except workbook.FolderBusy as error:
+        print(f"gccpm: {error}", file=sys.stderr)
+        return 3
+    except ValueError as error:  # DataError is one
+        print(f"gccpm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gccpm: stopped; the same command goes on with the notebook that was running", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gccpm", description="Global Context for Convolutional Pose Machines.")
+    parser.add_argument("--version", action="version", version=f"gccpm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_reproduce(commands)
+    _add_publish(commands)
+    return parser
+
+
+def _add_reproduce(commands) -> None:
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run a profile's notebooks and publish the report",
+        description="Run the notebooks of a profile that changed, and what depends on them, then publish the report to "
+        "reports/PROFILE/index.html. Executed notebooks and working files go to runs/PROFILE/.",
+    )
+    _add_profile(reproduce)
+    reproduce.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK.PARAMETER=VALUE",
+        help="override one parameter (the value is read as YAML; may be given again), "
+        "for example 02_train_lip.base_lr=1e-4",
+    )
+    reproduce.set_defaults(run=lambda options: workbook.reproduce(options.profile, options.set))
+
+
+def _add_publish(commands) -> None:
+    publish = commands.add_parser(
+        "publish",
+        help="write the report's pages again, without running",
+        description="Write reports/PROFILE/*.html again from the notebooks that were last run.",
+    )
+    _add_profile(publish)
+    publish.set_defaults(run=lambda options: workbook.publish(options.profile))
+
+
+def _add_profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--profile", default="sample", metavar="PROFILE", help="a name in notebooks/profiles/, or a YAML file's path"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

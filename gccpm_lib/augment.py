@@ -1,0 +1,114 @@
+"""Augmentation: one random affine and one warp per person, then masking and channel order.
+
+Every random number comes from the generator that is handed in, so that a sample depends on (seed, epoch, index) alone.
+What the published LIP code fills with 128 beyond its rotated canvas shows picture here, as there is a single warp.
+"""
+
+import cv2
+import numpy as np
+
+from gccpm_lib import geometry
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.recipes import Recipe
+
+UPPER_BODY = {"COCO": range(11)}  # joints 0-10 are the head and the arms; half-body crops exist for COCO only
+
+
+def random_affine(
+    rng: np.random.Generator, person: Person, image: tuple[int, int], recipe: Recipe, output: tuple[int, int]
+) -> tuple[np.ndarray, bool]:
+    """Draw one picture -> crop affine. image and output are (height, width); returns (2, 3) and whether it mirrors."""
+    make = _letterbox_affine if recipe.crop == "letterbox" else _box_affine
+    return make(rng, person, image, recipe, output)
+
+
+def _angle(rng: np.random.Generator, recipe: Recipe) -> float:
+    turns = rng.random() < recipe.rotation_probability
+    return rng.uniform(-recipe.rotation_degrees, recipe.rotation_degrees) if turns else 0.0
+
+
+def _scale(rng: np.random.Generator, recipe: Recipe) -> float:
+    return rng.uniform(*recipe.scale_range) if rng.random() < recipe.scale_probability else 1.0
+
+
+def _letterbox_affine(rng, person, image, recipe, output):
+    """LIP order: turn on a canvas grown to fit, scale about its centre, fit the canvas into the crop, mirror."""
+    height, width = image
+    degrees = _angle(rng, recipe)
+    cosine, sine = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
+    canvas = (height * cosine + width * sine, height * sine + width * cosine)
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    affine = geometry.compose(
+        geometry.rotate_and_scale(centre, degrees, _scale(rng, recipe)),
+        np.array([[1.0, 0.0, (canvas[1] - width) / 2], [0.0, 1.0, (canvas[0] - height) / 2]]),
+        geometry.letterbox_to_affine(canvas, output),
+    )
+    mirrored = rng.random() < recipe.flip_probability
+    return (geometry.compose(affine, geometry.mirror(output[1])) if mirrored else affine), mirrored
+
+
+def _box_affine(rng, person, image, recipe, output):
+    """COCO order: half body, scale of the box, mirror, crop of the box, turn about the crop's centre."""
+    aspect = output[1] / output[0]
+    box = _half_body_box(rng, person, recipe, aspect) or geometry.grow_box(person.box, image, aspect)
+    x, y, width, _ = box
+    if recipe.scale_spread_from_box:
+        spread = width / 200  # width is 1.25 x the grown box already
+        factor = np.clip(2 + spread * rng.standard_normal(), 1 - spread, 1 + spread)
+    else:
+        factor = _scale(rng, recipe)
+    degrees = _angle(rng, recipe)
+    mirrored = rng.random() < recipe.flip_probability
+    first = geometry.mirror(image[1]) if mirrored else np.eye(2, 3)
+    if mirrored and recipe.mirror_box_centre:
+        x = image[1] - 1 - x
+    crop = geometry.centre_to_affine(x, y, width * factor, output)
+    turn = geometry.rotate_and_scale((output[1] / 2, output[0] / 2), degrees, 1.0)
+    return geometry.compose(first, crop, turn), mirrored
+
+
+def _half_body_box(rng, person, recipe, aspect):
+    """Centre x, y, width, height of the upper or the lower body, or None where the dice or the joints say no."""
+    labelled = person.keypoints[:, 2] > 0
+    if rng.random() >= recipe.half_body_probability or labelled.sum() <= recipe.half_body_joints:
+        return None
+    upper = np.isin(np.arange(len(labelled)), UPPER_BODY.get(recipe.skeleton.name, ()))
+    halves = [half for half in (labelled & upper, labelled & ~upper) if half.sum() >= 2]
+    if len(halves) < 2:
+        return None
+    points = person.keypoints[halves[int(rng.random() < 0.5)], :2].astype(np.float64)
+    w, h = np.ptp(points, axis=0)
+    w, h = max(w, h * aspect), max(h, w / aspect)
+    return (*points.mean(axis=0), 1.5 * w, 1.5 * h) if w > 0 else None
+
+
+def hide_quadrangle(rng: np.random.Generator, crop: np.ndarray, padding: int) -> None:
+    """Fill a random convex quadrangle of the crop (h, w, 3) in place.
+
+    Its centre lies in the middle third; each of the eight half-sizes is drawn on its own from 1 px to 30 % of that side.
+    """
+    size = np.array(crop.shape[1::-1])  # width, height
+    centre = rng.uniform(size / 3, 2 * size / 3)
+    half_sizes = rng.uniform(1, np.maximum(1, 0.3 * size), (4, 2))
+    corners = centre + half_sizes * ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    cv2.fillConvexPoly(crop, cv2.convexHull(corners.astype(np.int32)), (padding,) * 3)
+
+
+def augmented_crop(
+    rng: np.random.Generator, image: np.ndarray, person: Person, recipe: Recipe, output: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Picture (H, W, 3) uint8 BGR and its person -> crop (h, w, 3) uint8 BGR, keypoints (K, 3), channel order (3,).
+
+    Keypoints are in crop pixels under their own names (left and right change places in a mirrored crop); the channel
+    order is applied to the normalised picture.
+    """
+    affine, mirrored = random_affine(rng, person, image.shape[:2], recipe, output)
+    crop = geometry.warp(image, affine, output, recipe.padding)
+    keypoints = geometry.apply(affine, person.keypoints)
+    if mirrored:
+        keypoints = keypoints[recipe.skeleton.flip_order]
+    if rng.random() < recipe.quadrangle_probability:
+        hide_quadrangle(rng, crop, recipe.padding)
+    shuffled = rng.random() < recipe.channel_shuffle_probability
+    order = recipe.channel_orders[rng.integers(len(recipe.channel_orders))] if shuffled else (0, 1, 2)
+    return crop, keypoints, np.array(order)

@@ -1,0 +1,52 @@
+"""Archives: unpack what a data set's authors packed, nested archives too, and never outside the folder."""
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gccpm_lib.datasets.records import DataError
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+def unpack_all(folder: str | Path) -> Iterator[Path]:
+    """Unpack every archive in a folder beside itself, then those inside; yields each one when it is done.
+
+    A file `<archive>.unpacked` marks what is done, so that a second call does nothing. Raises DataError for an archive
+    that is cut off or has a member that points outside.
+    """
+    waiting = sorted(path for path in Path(folder).rglob("*") if path.name.lower().endswith(ENDINGS))
+    while waiting:
+        archive = waiting.pop(0)
+        mark = archive.with_name(archive.name + ".unpacked")
+        if mark.exists():
+            continue
+        members = _unpack(archive)
+        mark.touch()
+        waiting += [archive.parent / name for name in members if name.lower().endswith(ENDINGS)]
+        yield archive
+
+
+def _unpack(archive: Path) -> list[str]:
+    try:
+        if archive.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as file:
+                members = file.namelist()
+                _check_members(archive, members)
+                file.extractall(archive.parent)
+        else:
+            with tarfile.open(archive) as file:
+                members = file.getnames()
+                _check_members(archive, members)
+                file.extractall(archive.parent, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{archive}: archive cut off or damaged ({error}); download it again") from error
+    return members
+
+
+def _check_members(archive: Path, members: list[str]) -> None:
+    root = archive.parent.resolve()
+    for name in members:
+        if not (root / name).resolve().is_relative_to(root):
+            raise DataError(f"{archive}: member {name!r} points outside its folder; don't use this archive")

@@ -1,0 +1,172 @@
+"""Look Into Person, single-person pose: folders and csv files -> Person records.
+
+    <dataset_folder>/TrainVal_images/{train_images,val_images}/<image>_<person>.jpg
+    <dataset_folder>/TrainVal_pose_annotations/lip_{train,val}_set.csv      name.jpg,x1,y1,v1,...,x16,y16,v16
+    <dataset_folder>/Testing_images/{testing_images/,test_id.txt}
+
+A missing joint is nan,nan,nan; v = 1 means occluded and 0 visible, which the reader turns into labels 1 and 2. Archives
+often nest a folder in one of the same name; folders are found either way. Coordinates are image pixels.
+"""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
+
+SPLITS = ("train", "val")
+K = LIP.num_joints
+
+
+def find(dataset_folder: str | Path, name: str) -> Path:
+    """Folder or file of this name in the data set, at the top or nested up to three folders deep."""
+    dataset_folder = Path(dataset_folder)
+    if not dataset_folder.is_dir():
+        raise DataError(f"{dataset_folder}: folder missing; unpack LIP there or correct dataset_folder")
+    for depth in range(4):
+        found = sorted(dataset_folder.glob("*/" * depth + name))
+        if found:
+            return found[0]
+    raise DataError(f"{dataset_folder}: no {name} inside, three folders deep; unpack the LIP archive that holds it there")
+
+
+def read_lip(dataset_folder: str | Path, split: str) -> list[Person]:
+    """Persons of "train" or "val" in file order; pictures aren't opened. DataError names the file, row and remedy."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
+    images = find(dataset_folder, f"{split}_images")
+    names, keypoints = read_annotations(find(dataset_folder, f"lip_{split}_set.csv"))
+    return [Person(images / name, points) for name, points in zip(names, keypoints, strict=True)]
+
+
+def read_test_images(dataset_folder: str | Path) -> list[Path]:
+    """Pictures of the test split in the order of test_id.txt; empty where the data set has no test split."""
+    try:
+        folder, ids = find(dataset_folder, "testing_images"), find(dataset_folder, "test_id.txt")
+    except DataError:
+        return []
+    stems = [line.strip() for line in ids.read_text().splitlines() if line.strip()]
+    _check_names(ids, [f"{stem}.jpg" for stem in stems])
+    return [folder / f"{stem}.jpg" for stem in stems]
+
+
+def read_annotations(path: str | Path) -> tuple[list[str], np.ndarray]:
+    """Annotation csv -> names, keypoints (N, 16, 3) float32: x, y, label (0 missing, 1 occluded, 2 visible).
+
+    A joint with nan or a negative coordinate is missing.
+    """
+    names, cells = read_rows(path, 3 * K)
+    cells = cells.reshape(-1, K, 3)
+    missing = ~(cells[:, :, :2] >= 0).all(axis=2)  # nan compares false
+    labels = np.where(missing, MISSING, np.where(cells[:, :, 2] == 1, OCCLUDED, VISIBLE))
+    xy = np.where(missing[:, :, None], 0, cells[:, :, :2])
+    return names, np.concatenate([xy, labels[:, :, None]], axis=2).astype(np.float32)
+
+
+def read_predictions(path: str | Path) -> tuple[list[str], np.ndarray]:
+    """Prediction csv -> names, coordinates (N, 16, 2) float64, nan where the file says nan."""
+    names, cells = read_rows(path, 2 * K)
+    return names, cells.reshape(-1, K, 2)
+
+
+def write_predictions(path: str | Path, names: list[str], keypoints: np.ndarray) -> Path:
+    """Write the submission format: name.jpg,x1,y1,...,x16,y16 with integers. keypoints (N, 16, >=2)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    xy = np.rint(np.asarray(keypoints, dtype=np.float64)[:, :, :2]).astype(int).reshape(len(names), -1)
+    lines = [",".join([name, *map(str, row)]) + "\n" for name, row in zip(names, xy.tolist(), strict=True)]
+    beside = path.with_name(path.name + ".part")
+    beside.write_text("".join(lines))
+    os.replace(beside, path)
+    return path
+
+
+def read_rows(path: str | Path, num_columns: int) -> tuple[list[str], np.ndarray]:
+    """csv of a name and num_columns numbers per row -> names, (N, num_columns) float64; nan cells allowed.
+
+    Raises DataError for an empty file, a wrong column count, a cell that is no number, a name with a path in it or a
+    name that comes twice, with the row (1-based).
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable csv file ({error}); unpack it again") from error
+    lines = text.splitlines()
+    if not lines:
+        raise DataError(f"{path}: empty; unpack it again")
+    for row, line in enumerate(lines, 1):
+        if line.count(",") != num_columns:
+            found = line.count(",") + 1
+            raise DataError(f"{path}, row {row}: {found} columns instead of {num_columns + 1}; correct or remove the row")
+    table = pd.read_csv(io.StringIO(text), header=None, dtype={0: str}, keep_default_na=False, na_values=_MISSING_CELLS)
+    for column in table.columns[1:]:
+        if table[column].dtype.kind not in "fi":
+            _raise_for_cell(path, table[column])
+    names = table[0].tolist()
+    _check_names(path, names)
+    values = table.iloc[:, 1:].to_numpy(np.float64)
+    if np.isinf(values).any():
+        row = int(np.isinf(values).any(axis=1).argmax())
+        raise DataError(f"{path}, row {row + 1}: an infinite coordinate; correct or remove the row")
+    return names, values
+
+
+_MISSING_CELLS = {column: ["nan", "NaN", "NAN"] for column in range(1, 3 * K + 1)}
+
+
+def _raise_for_cell(path: Path, cells: pd.Series) -> None:
+    numbers = pd.to_numeric(cells, errors="coerce")
+    bad = numbers.isna() & ~cells.isna()
+    row = int(bad.to_numpy().argmax())
+    raise DataError(
+        f"{path}, row {row + 1}, column {int(cells.name) + 1}: {str(cells.iloc[row])[:40]!r} is not a number; "
+        "write a number or nan"
+    )
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    seen = set()
+    for row, name in enumerate(names, 1):
+        if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+            raise DataError(f"{path}, row {row}: {str(name)!r} must be a bare file name; remove the path")
+        if name in seen:
+            raise DataError(f"{path}, row {row}: {name} comes twice; remove one of the rows")
+        seen.add(name)
+
+
+def picture_sizes(persons: list[Person]) -> np.ndarray:
+    """(N, 2) width, height of every picture, read from the headers alone; DataError for one missing or unreadable."""
+    from PIL import Image  # headers only; OpenCV would decode every picture
+
+    sizes = []
+    for person in persons:
+        try:
+            with Image.open(person.image_path) as image:
+                sizes.append(image.size)
+        except OSError as error:
+            raise DataError(f"{person.image_path}: picture missing or unreadable; unpack its archive again") from error
+    return np.array(sizes).reshape(-1, 2)
+
+
+def check_labels(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:
+    """What looks wrong in the labels: one row (row, name, joint, problem) each, rows 1-based as in the csv file.
+
+    Joints more than a quarter of the picture outside it, right and left of a pair on the same pixel, no head size.
+    """
+    problems = []
+    for row, (person, size) in enumerate(zip(persons, sizes, strict=True), 1):
+        points, labelled = person.keypoints[:, :2], person.keypoints[:, 2] > 0
+        far = labelled & ((points < -size / 4) | (points > 1.25 * size)).any(axis=1)
+        problems += [(row, person.name, LIP.joints[j], "far outside the picture") for j in np.flatnonzero(far)]
+        for a, b in LIP.flip_pairs:
+            if labelled[a] and labelled[b] and (points[a] == points[b]).all():
+                problems.append((row, person.name, LIP.joints[a], f"on the same pixel as {LIP.joints[b]}"))
+        head, neck = LIP.joints.index("head_top"), LIP.joints.index("neck")
+        if not (labelled[head] and labelled[neck]):
+            problems.append((row, person.name, "head_top", "head top or neck missing: not scored"))
+    return pd.DataFrame(problems, columns=["row", "name", "joint", "problem"])

@@ -1,0 +1,53 @@
+"""The record that every data set is read into, and the error that every reader raises."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class DataError(ValueError):
+    """Something on disk is not as it should be; the message names the file, the row or key, and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One person of one picture.
+
+    box is x, y, width, height in image pixels, or None where the whole picture is the person (LIP).
+    keypoints is (K, 3) float32: x, y in image pixels (pixel centres at integers), label 0 missing, 1 occluded, 2 visible.
+    """
+
+    image_path: Path
+    keypoints: np.ndarray
+    box: tuple[float, float, float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.image_path.name
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Picture file -> (H, W, 3) uint8 BGR, turned upright by its EXIF tag; DataError when missing or unreadable."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: picture missing; unpack the archive that holds it, or remove its row") from error
+    if _is_cut_off(data):
+        raise DataError(f"{path}: picture truncated ({len(data)} bytes); unpack it again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise DataError(f"{path}: not a readable picture ({len(data)} bytes); unpack it again")
+    return image
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """True for a JPEG without an end marker behind its last scan, and for a PNG without its end chunk.
+
+    OpenCV decodes a truncated JPEG to a half grey picture with no error, so the bytes have to be asked.
+    """
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]

@@ -1,0 +1,136 @@
+"""Drawing: poses on pictures, contact sheets, curves. Figures are Matplotlib's; pictures are RGB when they leave here.
+
+The person's right is orange with round joints, the left blue with square ones, the middle grey: colours that colour-blind
+readers can tell apart, and shapes for print. Occluded joints are hollow, missing ones absent.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from gccpm_lib import geometry
+from gccpm_lib.skeletons import VISIBLE, Skeleton
+
+COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#7A7A7A"}  # Okabe and Ito's vermilion and blue
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def draw_pose(image: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton, side: int = 256) -> np.ndarray:
+    """Picture (H, W, 3) uint8 BGR with a pose (K, 3) on it -> RGB square of this many pixels, letterboxed in white.
+
+    The third column is a label (0 missing, 1 occluded, 2 visible) of the truth; predictions are drawn as visible where
+    it is another number above 0.
+    """
+    affine = geometry.letterbox_to_affine(image.shape[:2], (side, side))
+    canvas = cv2.cvtColor(geometry.warp(image, affine, (side, side), 255), cv2.COLOR_BGR2RGB)
+    points, known = geometry.apply(affine, keypoints)[:, :2], keypoints[:, 2] > 0
+    width = max(1, side // 110)
+    for a, b in skeleton.limbs:
+        if known[a] and known[b]:
+            sides = {skeleton.side(a), skeleton.side(b)} - {"middle"}
+            colour = _rgb(COLOURS[sides.pop() if len(sides) == 1 else "middle"])
+            cv2.line(canvas, _pixel(points[a]), _pixel(points[b]), (255, 255, 255), width + 2, cv2.LINE_AA)
+            cv2.line(canvas, _pixel(points[a]), _pixel(points[b]), colour, width, cv2.LINE_AA)
+    for joint in np.flatnonzero(known):
+        _draw_joint(canvas, points[joint], skeleton.side(joint), keypoints[joint, 2] == 1, max(2, side // 70))
+    return canvas
+
+
+def _pixel(point: np.ndarray) -> tuple[int, int]:
+    return tuple(np.clip(np.rint(point), -10000, 10000).astype(int).tolist())
+
+
+def _draw_joint(canvas: np.ndarray, point: np.ndarray, side: str, hollow: bool, radius: int) -> None:
+    x, y = _pixel(point)
+    inside, ring = ((255, 255, 255), _rgb(COLOURS[side])) if hollow else (_rgb(COLOURS[side]), (255, 255, 255))
+    if side == "left":
+        corners = (x - radius, y - radius), (x + radius, y + radius)
+        cv2.rectangle(canvas, *corners, inside, -1)
+        cv2.rectangle(canvas, *corners, ring, 1)
+    else:
+        cv2.circle(canvas, (x, y), radius, inside, -1, cv2.LINE_AA)
+        cv2.circle(canvas, (x, y), radius, ring, 1, cv2.LINE_AA)
+
+
+def as_visible(keypoints: np.ndarray) -> np.ndarray:
+    """Predictions (..., 3) with their score replaced by the label of a visible joint, for `draw_pose`."""
+    return np.concatenate([keypoints[..., :2], np.full_like(keypoints[..., 2:], VISIBLE)], axis=-1)
+
+
+def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 6) -> Figure:
+    """Contact sheet of RGB pictures (or 2-D maps), each under its title."""
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(1.9 * columns, (2.1 if titles else 1.9) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in axes:
+        axis.set_axis_off()
+    for i, picture in enumerate(pictures):
+        axes[i].imshow(picture, cmap=None if picture.ndim == 3 else "magma")
+        if titles:
+            axes[i].set_title(titles[i], fontsize=8, parse_math=False)
+    return figure
+
+
+def heat_overlay(crop: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Crop (h, w, 3) uint8 BGR with the maximum over joint maps (K, h/8, w/8) in 0..1 laid over it -> RGB."""
+    heat = cv2.resize(np.clip(maps.max(axis=0), 0, 1), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    colours = cv2.applyColorMap((255 * np.clip(heat, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    mixed = crop * (1 - 0.7 * heat[:, :, None]) + colours * (0.7 * heat[:, :, None])
+    return cv2.cvtColor(mixed.astype(np.uint8), cv2.COLOR_BGR2RGB)
+
+
+def training_curves(history: Sequence[dict]) -> Figure:
+    """Losses of every stage, validation PCKh and learning rate over the epochs, from `training.train`'s history."""
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    loss_axis, score_axis, rate_axis = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in history]
+    for stage, losses in enumerate(zip(*[row["losses"] for row in history], strict=True)):
+        loss_axis.plot(epochs, losses, "o-"[stage > 0 :], color=SERIES[stage % len(SERIES)], label=f"stage {stage}")
+    loss_axis.legend()
+    validated = [row for row in history if "val" in row]
+    for i, column in enumerate(("Avg.", "Head", "Wri.", "Ank.") if validated else ()):
+        values = [row["val"][column] for row in validated]
+        score_axis.plot([row["epoch"] for row in validated], values, "o-", color=SERIES[i], label=column)
+    if validated:
+        score_axis.legend()
+    rate_axis.plot(epochs, [row["lr"] for row in history], "o-", color=SERIES[0])
+    titles = ("training loss", "validation PCKh@0.5 (%)", "learning rate at the end of the epoch")
+    for axis, title in zip((loss_axis, score_axis, rate_axis), titles, strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def joint_bars(values: dict[str, np.ndarray], joints: Sequence[str], title: str) -> Figure:
+    """Grouped horizontal bars: one group per joint, one bar per named series (K,)."""
+    figure = Figure(figsize=(8, 0.34 * len(joints) + 1), layout="constrained")
+    axis = figure.subplots()
+    height = 0.8 / len(values)
+    for i, (name, series) in enumerate(values.items()):
+        axis.barh(np.arange(len(joints)) + i * height, series, height, label=name, color=SERIES[i % len(SERIES)])
+    axis.set_yticks(np.arange(len(joints)) + 0.4 - height / 2, joints)
+    axis.invert_yaxis()
+    axis.set_title(title, fontsize=10)
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend()
+    return figure
+
+
+def curves(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str) -> Figure:
+    """Named curves over one axis."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for i, (name, y) in enumerate(series.items()):
+        axis.plot(x, y, color=SERIES[i % len(SERIES)], linestyle=("-", "--", ":", "-.")[i % 4], label=name)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure

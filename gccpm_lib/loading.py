@@ -1,0 +1,98 @@
+"""Loading: person records -> batches of augmented crops with their targets.
+
+A sample depends on (seed, epoch, index) alone and a batch on its position alone, so neither the number of worker
+processes nor an interruption changes what the network sees.
+"""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from gccpm_lib.augment import augmented_crop
+from gccpm_lib.datasets.records import Person, read_image
+from gccpm_lib.heatmaps import coco_targets, lip_targets
+from gccpm_lib.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which sample: its epoch, the index of its person, and the crop's size (height, width)."""
+
+    epoch: int
+    index: int
+    size: tuple[int, int]
+
+
+class TrainingSet(Dataset):
+    """Samples by key: picture (h, w, 3) uint8 BGR, targets (H, h/8, w/8), weights (H,), channel order (3,)."""
+
+    def __init__(self, persons: Sequence[Person], recipe: Recipe, seed: int):
+        self.persons, self.recipe, self.seed = persons, recipe, seed
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __getitem__(self, key: Key) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        person = self.persons[key.index]
+        rng = np.random.default_rng([self.seed, key.epoch, key.index])
+        image = read_image(person.image_path)
+        crop, keypoints, order = augmented_crop(rng, image, person, self.recipe, key.size)
+        targets, weights = make_targets(keypoints, key.size, self.recipe)
+        return crop, targets, weights, order
+
+
+def make_targets(keypoints: np.ndarray, size: tuple[int, int], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (K, 3) in crop pixels -> targets (H, h, w) and weights (H,) float32 by the recipe's formula.
+
+    A weight is 0 where the joint isn't labelled (and, "coco", where it lies too far outside); the background has 1.
+    """
+    if recipe.targets == "coco":
+        return coco_targets(keypoints, size, sigma=recipe.sigma)
+    weights = np.ones(recipe.num_heatmaps, np.float32)
+    weights[: len(keypoints)] = keypoints[:, 2] > 0
+    return lip_targets(keypoints, size, sigma=recipe.sigma), weights
+
+
+def crop_size(recipe: Recipe, progress: float) -> tuple[int, int]:
+    """Crop (height, width) after this part (0..1) of the training, a multiple of 32 pixels."""
+    factor = next((factor for until, factor in recipe.progressive if progress < until), 1.0)
+    return (
+        tuple(32 * max(1, round(side * factor / 32)) for side in recipe.input_size)
+        if factor != 1
+        else recipe.input_size
+    )
+
+
+def epoch_batches(num_persons: int, epoch: int, recipe: Recipe, seed: int) -> list[list[Key]]:
+    """The batches of one epoch, every person once, in an order drawn from (seed, epoch); the last one may be smaller."""
+    order = np.random.default_rng([seed, epoch]).permutation(num_persons)
+    starts = range(0, num_persons, recipe.batch_size)
+    progress = [(epoch + start / num_persons) / recipe.num_epochs for start in starts]
+    return [
+        [Key(epoch, int(index), crop_size(recipe, part)) for index in order[start : start + recipe.batch_size]]
+        for start, part in zip(starts, progress, strict=True)
+    ]
+
+
+def make_loader(training_set: TrainingSet, batches: list[list[Key]], num_workers: int) -> DataLoader:
+    """Loader over given batches; num_workers 0 loads in this process."""
+    return DataLoader(
+        training_set,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        worker_init_fn=_quiet_worker,
+        pin_memory=torch.cuda.is_available(),
+        multiprocessing_context="forkserver" if num_workers else None,  # OpenCV and OpenMP threads don't survive a fork
+    )
+
+
+def _quiet_worker(worker: int) -> None:
+    """One thread each, and interrupts are for the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,174 @@
+"""An executed notebook -> one self-contained HTML page (through nbconvert), with nothing in it that loads from afar."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from gccpm_lib.markdown import harmless, markdown_html
+from gccpm_lib.profiles import has_tag, read_parameters
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+PICTURE_LIMIT_BYTES = 300_000
+PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
+SHOWN_TYPES = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
+
+
+def introduction(notebook: Mapping) -> tuple[str, str]:
+    """A notebook's first heading and first paragraph, as plain text ('' where there is none)."""
+    texts = (cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    soup = BeautifulSoup(markdown_html("\n\n".join(list(texts)[:2])), "html.parser")
+    for link in soup.select("a.anchor-link"):
+        link.decompose()
+    return tuple(found.get_text(" ", strip=True) if (found := soup.find(tag)) else "" for tag in ("h1", "p"))
+
+
+def parameter_rows(notebook: Mapping, where: str) -> list[dict]:
+    """The effective parameters of an executed notebook: name, value, default (None when it was kept) and help."""
+    injected = {item.name: item.value for item in read_parameters(notebook, where, "injected-parameters")}
+    rows = []
+    for item in read_parameters(notebook, where):
+        value = injected.get(item.name, item.value)
+        changed = item.name in injected and value != item.value
+        rows.append(
+            {"name": item.name, "value": value, "default": repr(item.value) if changed else "", "help": item.help}
+        )
+    return rows
+
+
+def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
+    """An executed notebook (its JSON) -> the page.
+
+    about: title (of the page), report (title of the whole), previous and next ({name, title} or None), and failure.
+    """
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    resources = {"about": dict(about), "style": style_sheet(), "script": script, "script_hash": script_hash(script)}
+    exporter = HTMLExporter(
+        template_name="classic",
+        template_file=str(TEMPLATES / "report.html.j2"),
+        config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN_TYPES)}}),
+    )
+    exporter.register_filter("markdown_html", markdown_html)
+    exporter.register_filter("harmless", harmless)
+    exporter.register_filter("represent", repr)
+    page, _ = exporter.from_notebook_node(prepared(notebook, where), resources)
+    return _with_contents(page)
+
+
+def style_sheet() -> str:
+    """The pages' CSS with the colours of the code for light and for dark."""
+    light, dark = (
+        HtmlFormatter(style=name, nobackground=True).get_style_defs(".highlight") for name in ("default", "github-dark")
+    )
+    sheet = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{sheet}"
+
+
+def script_hash(script: str) -> str:
+    """What the page's content security policy calls its one script; no other may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
+    """A copy with what the page shows: no progress bars, parameters as rows, small pictures with alt texts."""
+    rows = parameter_rows(notebook, where)
+    notebook = nbformat.reads(json.dumps(notebook), as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "injected-parameters")]
+    pictures = sum(
+        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())
+    )
+    limit = min(PICTURE_LIMIT_BYTES, PICTURES_LIMIT_BYTES // max(pictures, 1))
+    heading = "Figure"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            headings = re.findall(r"^#+\s+(.+?)\s*$", cell.source, re.MULTILINE)
+            heading = headings[-1] if headings else heading
+        elif cell.cell_type == "code":
+            cleaned = (_clean_output(output, limit) for output in cell.outputs)
+            cell.outputs = _joined([output for output in cleaned if output is not None])
+            cell.metadata["alt"] = cell.metadata.get("alt") or heading
+            cell.metadata["failed"] = any(output.output_type == "error" for output in cell.outputs)
+            if has_tag(cell, "parameters"):
+                cell.metadata["rows"] = rows
+    return notebook
+
+
+def _joined(outputs: list) -> list:
+    """Printed lines that follow each other as one block (the stream was cut where something else was hidden)."""
+    joined = []
+    for output in outputs:
+        if joined and output.output_type == "stream" and joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.NotebookNode | None:
+    """The output as it is shown, None for what is not: error streams, progress bars, widgets."""
+    if output.output_type == "stream":
+        output.text = re.sub(r"[^\n]*\r(?!\n)", "", "".join(output.text))  # each \r wrote over the line before it
+        return output if output.name == "stdout" and output.text.strip() else None
+    data = output.get("data", {})
+    if any("widget-view" in kind for kind in data):
+        return None
+    picture = "".join(data.get("image/png", ""))
+    if len(picture) * 3 / 4 > limit:
+        kind, data_base64 = _smaller(base64.b64decode(picture), limit)
+        del data["image/png"]
+        data[kind] = data_base64
+        output.metadata[kind] = output.metadata.get("image/png", {})
+    return output
+
+
+def _smaller(picture: bytes, limit: int) -> tuple[str, str]:
+    """A big PNG -> media type and base64 text of the same picture in 256 colours, else as JPEG, smaller if need be."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(picture)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    kind, data = "image/png", _encoded(image.quantize(256), "png", optimize=True)
+    while len(data) > limit and min(image.size) > 64:
+        kind, data = "image/jpeg", _encoded(image, "jpeg", quality=80)
+        image = image.resize((image.width * 3 // 4, image.height * 3 // 4))
+    return kind, base64.b64encode(data).decode()
+
+
+def _encoded(image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _with_contents(page: str) -> str:
+    """Fill the page's table of contents from its headings, and give every heading an id of its own."""
+    soup = BeautifulSoup(page, "html.parser")
+    contents, seen = soup.select_one("#contents ol"), set()
+    for heading in soup.select("main h2, main h3"):
+        anchor = heading.select_one("a.anchor-link")
+        text = "".join(part.get_text() for part in heading.children if part is not anchor).strip()
+        name = base = re.sub(r"[^\w-]+", "-", heading.get("id") or text).strip("-") or "section"
+        while name in seen:
+            name = f"{base}-{len(seen)}"
+        seen.add(name)
+        heading["id"] = name
+        if anchor:
+            anchor["href"] = f"#{name}"
+            anchor["aria-label"] = f"Link to {text}"
+        item = soup.new_tag("li", attrs={"class": heading.name})
+        link = soup.new_tag("a", href=f"#{name}")
+        link.string = text
+        item.append(link)
+        contents.append(item)
+    if not seen:
+        soup.select_one("#contents").decompose()
+    return str(soup)

@@ -1,0 +1,180 @@
+"""PosePredictor: pictures (and boxes) -> keypoints in picture pixels.
+
+    predictor = PosePredictor(load_network("checkpoint.pt"), LIP_CORRECTED, scales=(0.75, 1.0, 1.25), flip=True)
+    keypoints = predictor.predict(cv2.imread("person.jpg"))  # (1, 16, 3): x, y, score
+
+Coordinates are x right, y down, pixel centres at integers; pictures are (H, W, 3) uint8 BGR.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from tqdm.auto import tqdm
+
+from gccpm_lib import geometry
+from gccpm_lib.datasets.records import Person, read_image
+from gccpm_lib.heatmaps import decode, peaks
+from gccpm_lib.network import STRIDE
+from gccpm_lib.recipes import Recipe
+
+
+def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) -> Tensor:
+    """Pictures (N, H, W, 3) uint8 BGR -> (N, 3, H, W) float32 as the recipe's network takes it, channels last.
+
+    orders (N, 3), if given, takes each picture's channels in that order after the normalisation (channel shuffle).
+    """
+    x = pictures.flip(3) if recipe.channels == "rgb" else pictures
+    mean, std = (torch.tensor(values, device=x.device) for values in (recipe.mean, recipe.std))
+    x = (x.float() - mean) / std
+    if orders is not None:
+        x = x.gather(3, orders[:, None, None, :].expand_as(x))
+    return x.permute(0, 3, 1, 2)
+
+
+class PosePredictor:
+    """Network and recipe, ready to predict.
+
+    scales: input sizes relative to the recipe's, their maps are averaged; (0.75, 1.0, 1.25) is the published multi-scale.
+    flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps".
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, scales=(1.0,), flip: bool = False, device="cpu"):
+        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.recipe, self.scales, self.flip, self.device = recipe, tuple(scales), flip, device
+
+    def predict(self, image: np.ndarray, boxes: Sequence | None = None) -> np.ndarray:
+        """Picture and boxes (N, 4) x, y, w, h -> (N, K, 3) float64: x, y in picture pixels, score (the joint's peak).
+
+        boxes None: the whole picture is one person. With a LIP recipe each box is cut out and treated as a picture.
+        Raises ValueError for a picture of another form and for a box without area inside the picture.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"picture must be (H, W, 3) uint8 BGR, is {image.shape} {image.dtype}")
+        if boxes is not None and len(boxes) == 0:
+            return np.zeros((0, self.recipe.skeleton.num_joints, 3))
+        if self.recipe.crop == "box":
+            whole = (0, 0, image.shape[1], image.shape[0])
+            return self._predict_boxes([(image, box) for box in ([whole] if boxes is None else boxes)])
+        if boxes is None:
+            return self._predict_pictures([image])
+        corners = [_pixels_of(box, image) for box in boxes]
+        found = np.concatenate([self._predict_pictures([image[y1:y2, x1:x2]]) for x1, y1, x2, y2 in corners])
+        found[:, :, :2] += np.array(corners)[:, None, :2]
+        return found
+
+    def predict_persons(self, persons: Sequence[Person], batch_size: int = 16) -> np.ndarray:
+        """Person records -> (N, K, 3) in their order; pictures are read one batch at a time."""
+        found = [np.zeros((0, self.recipe.skeleton.num_joints, 3))]
+        with tqdm(total=len(persons), desc="predict", unit="person", leave=False) as bar:
+            for start in range(0, len(persons), batch_size):
+                batch = persons[start : start + batch_size]
+                found.append(self._predict_batch(batch))
+                bar.update(len(batch))
+        return np.concatenate(found)
+
+    def _predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
+        if self.recipe.crop == "box":
+            return self._predict_boxes([(read_image(person.image_path), person.box) for person in persons])
+        return self._predict_pictures([read_image(person.image_path) for person in persons])
+
+    # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
+
+    def _predict_pictures(self, images: list[np.ndarray]) -> np.ndarray:
+        maps = self._picture_maps(images)
+        if self.flip:
+            order = self.recipe.skeleton.flip_order
+            mirrored = self._picture_maps([np.ascontiguousarray(image[:, ::-1]) for image in images])
+            maps = [(a + b[:, ::-1, order]) / 2 for a, b in zip(maps, mirrored, strict=True)]
+        return np.stack([peaks(map_.transpose(2, 0, 1)) for map_ in maps])
+
+    def _picture_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps of each picture at the picture's own size, (H, W, K) float32, averaged over the scales."""
+        totals = [0.0] * len(images)
+        for scale in self.scales:
+            side = scale * max(self.recipe.input_size)
+            squares, windows = zip(*[_pad_to_square(image, side, self.recipe.padding) for image in images], strict=True)
+            for i, maps in enumerate(self._network_maps(squares)):
+                totals[i] = totals[i] + _resize_maps(maps, windows[i], images[i].shape[:2])
+        return [total / len(self.scales) for total in totals]
+
+    def _network_maps(self, pictures: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+        """Last stage's joint maps (h, w, K) float32 of each picture; pictures of one size share a batch."""
+        if len({picture.shape for picture in pictures}) > 1:
+            return [maps for picture in pictures for maps in self._network_maps([picture])]
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.stack(pictures)).to(self.device)
+            maps = self.network(normalise(batch, self.recipe))[-1][:, : self.recipe.skeleton.num_joints]
+        return maps.permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
+
+    # boxes: one affine crop each, peak of the cells (COCO)
+
+    def _predict_boxes(self, pictures_and_boxes: list[tuple[np.ndarray, Sequence]]) -> np.ndarray:
+        size = self.recipe.input_size
+        affines = [geometry.box_to_affine(box, image.shape[:2], size) for image, box in pictures_and_boxes]
+        images = [image for image, _ in pictures_and_boxes]
+        maps = self._crop_maps(images, affines)
+        if self.flip:
+            # Mirrored so that cell k of one is cell w - 1 - k of the other: cells stand for pixels 0, 8, ..., not 3.5, ...
+            mirror = geometry.mirror(size[1] - STRIDE + 1)
+            mirrored = self._crop_maps(images, [geometry.compose(affine, mirror) for affine in affines])
+            maps = (maps + mirrored[:, self.recipe.skeleton.flip_order, :, ::-1]) / 2
+        found = [decode(m, self.recipe.decoder, sigma=self.recipe.sigma) for m in maps]
+        return np.stack([geometry.apply(geometry.invert(a), f) for a, f in zip(affines, found, strict=True)])
+
+    def _crop_maps(self, images: list[np.ndarray], affines: list[np.ndarray]) -> np.ndarray:
+        """Maps (N, K, h, w) float32 of the crops, averaged over the scales at the size of scale 1."""
+        height, width = self.recipe.input_size
+        total = 0.0
+        for scale in self.scales:
+            output = (round(height * scale), round(width * scale))
+            crops = [
+                geometry.warp(
+                    image, geometry.compose(affine, np.diag([scale, scale, 1.0])[:2]), output, self.recipe.padding
+                )
+                for image, affine in zip(images, affines, strict=True)
+            ]
+            maps = torch.from_numpy(np.stack(list(self._network_maps(crops)))).permute(0, 3, 1, 2)
+            if scale != 1:
+                maps = interpolate(maps, (height // STRIDE, width // STRIDE), mode="bilinear")
+            total = total + maps.numpy()
+        return total / len(self.scales)
+
+
+def person_score(keypoints: np.ndarray) -> float:
+    """Score of one person (K, 3), the published COCO rule: mean of the peaks above 0.2, or of all when none is."""
+    scores = keypoints[:, 2]
+    return float(scores[scores > 0.2].mean() if (scores > 0.2).any() else scores.mean())
+
+
+def _pixels_of(box, image: np.ndarray) -> tuple[int, int, int, int]:
+    """Box (x, y, w, h) -> first and last + 1 pixel columns and rows that it covers inside the picture."""
+    x, y, w, h = box
+    x1, y1 = max(0, round(x)), max(0, round(y))
+    x2, y2 = min(image.shape[1], round(x + w)), min(image.shape[0], round(y + h))
+    if x2 <= x1 or y2 <= y1:
+        raise ValueError(f"box {tuple(box)} has no area inside a picture of {image.shape[1]}x{image.shape[0]} pixels")
+    return x1, y1, x2, y2
+
+
+def _pad_to_square(image: np.ndarray, side: float, padding: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """Resize the longer side to `side` and pad to a square; also where the picture lies in it: left, top, width, height."""
+    factor = side / max(image.shape[:2])
+    resized = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    height, width = resized.shape[:2]
+    longer = max(height, width)
+    left, top = (longer - width) // 2, (longer - height) // 2
+    square = np.full((longer, longer, 3), padding, np.uint8)
+    square[top : top + height, left : left + width] = resized
+    return square, (left, top, width, height)
+
+
+def _resize_maps(maps: np.ndarray, window: tuple[int, int, int, int], image: tuple[int, int]) -> np.ndarray:
+    """Maps (h, w, K) of the square -> (H, W, K) of the picture: times 8, padding cut off, to the picture's size (cubic)."""
+    left, top, width, height = window
+    large = cv2.resize(maps, None, fx=STRIDE, fy=STRIDE, interpolation=cv2.INTER_CUBIC)
+    inside = large[top : top + height, left : left + width]
+    return cv2.resize(inside, image[::-1], interpolation=cv2.INTER_CUBIC)

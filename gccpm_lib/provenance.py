@@ -1,0 +1,81 @@
+"""Where numbers come from: versions, machine, commit and a hash of the data; recorded next to every result."""
+
+import datetime
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "papermill")
+CONTENT_SUFFIXES = (".csv", ".json", ".txt")
+
+
+def describe(root: Path) -> dict:
+    """The running process's provenance, {name: text, number, bool or None}; date is UTC to the second.
+
+    device and threads are known only where torch has been imported: call it from the notebook that did the work.
+    """
+    torch = sys.modules.get("torch")
+    gpu = torch is not None and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if gpu else ("cpu" if torch is not None else None)
+    return {
+        "commit": _git(root, "rev-parse", "HEAD") or "unknown",
+        "uncommitted_changes": _has_changes(root),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch is not None else None,
+        "device": device,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def data_hash(folder: str | Path) -> str:
+    """Folder -> 16 hex digits over all relative file names and sizes, and the content of its csv, json and txt files.
+
+    Pictures count by name and size only, so that a whole data set takes seconds. ValueError when there is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder to hash; prepare the data set first")
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        if path.suffix.lower() in CONTENT_SUFFIXES:
+            total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _has_changes(root: Path) -> bool | str:
+    """Whether files differ from the commit; reports are left out, since a run itself rewrites them."""
+    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)reports")
+    return "unknown" if status is None else bool(status)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,221 @@
+"""Recipes: every value that turns data into a trained network and a network into keypoints.
+
+Three per data set. `published`: the released training code's effective behaviour, so that its numbers can be reproduced.
+`corrected`: what its authors evidently meant. `modern`: today's practice for short budgets. A recipe is a table of
+values: one code path reads it, `dataclasses.replace` makes the next experiment.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from gccpm_lib.skeletons import COCO, LIP, Skeleton
+
+# What the published channel shuffle yields instead of the six permutations: its views alias (1/6 each).
+DUPLICATED_CHANNELS = ((0, 1, 2), (0, 2, 2), (1, 1, 2), (1, 2, 1), (2, 2, 2), (2, 1, 2))
+PERMUTED_CHANNELS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All values of one way to train and predict. Pixels are input (crop) pixels unless said otherwise."""
+
+    name: str
+    skeleton: Skeleton
+    # the crop and its pixel values
+    crop: str  # "letterbox": the whole picture is the person (LIP); "box": one crop per box (COCO)
+    input_size: tuple[int, int]  # height, width
+    channels: str  # "bgr" or "rgb", the order the network sees
+    mean: tuple[float, float, float]  # subtracted from 0..255 values, in that order
+    std: tuple[float, float, float]  # then divided by
+    padding: int  # value outside the picture, 0..255
+    # the network
+    background: bool  # one more heatmap behind the joints: 1 - their maximum
+    num_refinement_stages: int
+    upsampling: str  # inside the context block: "bilinear" or "nearest"
+    # augmentation
+    rotation_degrees: float  # uniform in +-
+    rotation_probability: float
+    scale_range: tuple[float, float]  # picture grows by a uniform factor ("box": the box grows)
+    scale_probability: float
+    scale_spread_from_box: bool  # published COCO: the box's size is taken for the spread of the scale
+    flip_probability: float
+    mirror_box_centre: bool  # published COCO flips the picture and leaves the box where it was
+    half_body_probability: float  # crop upper or lower body of persons with more joints than the next value
+    half_body_joints: int
+    quadrangle_probability: float  # hide a filled quadrangle
+    channel_shuffle_probability: float
+    channel_orders: tuple[tuple[int, int, int], ...]
+    # targets and loss
+    targets: str  # "lip" or "coco": the formula in heatmaps.py
+    sigma: float  # "lip": input pixels; "coco": heatmap cells
+    mask_missing: bool  # leave the maps of missing joints out of the loss
+    loss: str  # "sum": squares / 2 / batch; "mean": half the mean square
+    # optimiser and schedule
+    optimizer: str  # "adam" or "adamw"
+    base_lr: float
+    weight_decay: float  # on non-depthwise convolution weights only
+    refinement_lr_factor: float  # convolutions of the refinement stages
+    bias_lr_factor: float  # biases of convolutions and batch normalisation
+    train_cpm_norm: bool  # published LIP never trains weight and bias of the batch normalisation in `cpm`
+    schedule: str  # "plateau" (LIP), "steps" (COCO), "cosine"
+    steps: tuple[int, ...]  # "steps": epochs at which the rate falls to a tenth
+    warmup: float  # "cosine": part of the training in which the rate rises from zero
+    num_epochs: int
+    batch_size: int
+    ema_decay: float  # 0: the weights themselves are kept; else their moving average
+    bf16: bool  # bfloat16 autocast where the device computes in it
+    progressive: tuple[tuple[float, float], ...] = field(default=())  # (until this part of the epochs, factor on size)
+    # inference
+    decoder: str = "resize"  # "resize": argmax in the resized maps (LIP); "argmax", "quarter", "dark": in the cells
+
+    @property
+    def num_heatmaps(self) -> int:
+        return self.skeleton.num_joints + self.background
+
+
+LIP_PUBLISHED = Recipe(
+    name="lip-published",
+    skeleton=LIP,
+    crop="letterbox",
+    input_size=(256, 256),
+    channels="bgr",
+    mean=(128.0, 128.0, 128.0),
+    std=(256.0, 256.0, 256.0),
+    padding=128,
+    background=True,
+    num_refinement_stages=5,
+    upsampling="bilinear",
+    rotation_degrees=40.0,
+    rotation_probability=1.0,
+    scale_range=(0.8, 1.5),
+    scale_probability=0.5,
+    scale_spread_from_box=False,
+    flip_probability=0.5,
+    mirror_box_centre=True,
+    half_body_probability=0.0,
+    half_body_joints=8,
+    quadrangle_probability=0.5,
+    channel_shuffle_probability=0.5,
+    channel_orders=DUPLICATED_CHANNELS,
+    targets="lip",
+    sigma=7.0,
+    mask_missing=False,
+    loss="sum",
+    optimizer="adam",
+    base_lr=4e-5,
+    weight_decay=5e-4,
+    refinement_lr_factor=4.0,
+    bias_lr_factor=2.0,
+    train_cpm_norm=False,
+    schedule="plateau",
+    steps=(),
+    warmup=0.0,
+    num_epochs=100,
+    batch_size=32,
+    ema_decay=0.0,
+    bf16=False,
+)
+
+LIP_CORRECTED = replace(
+    LIP_PUBLISHED,
+    name="lip-corrected",
+    channel_orders=PERMUTED_CHANNELS,
+    train_cpm_norm=True,
+)
+
+LIP_MODERN = replace(
+    LIP_CORRECTED,
+    name="lip-modern",
+    num_refinement_stages=1,
+    scale_range=(0.7, 1.3),
+    scale_probability=1.0,
+    quadrangle_probability=0.0,
+    channel_shuffle_probability=0.0,
+    mask_missing=True,
+    optimizer="adamw",
+    base_lr=1e-3,
+    weight_decay=1e-2,
+    refinement_lr_factor=1.0,
+    bias_lr_factor=1.0,
+    schedule="cosine",
+    warmup=0.04,
+    num_epochs=40,
+    ema_decay=0.99,
+    bf16=True,
+)
+
+COCO_PUBLISHED = replace(
+    LIP_PUBLISHED,
+    name="coco-published",
+    skeleton=COCO,
+    crop="box",
+    input_size=(384, 288),
+    channels="rgb",
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    padding=0,
+    background=False,
+    upsampling="nearest",
+    rotation_degrees=0.0,
+    rotation_probability=0.0,
+    scale_range=(1.0, 1.0),
+    scale_probability=1.0,
+    scale_spread_from_box=True,
+    mirror_box_centre=False,
+    half_body_probability=0.0,
+    targets="coco",
+    sigma=3.0,
+    mask_missing=True,
+    loss="mean",
+    base_lr=1e-3,
+    weight_decay=0.0,
+    refinement_lr_factor=1.0,
+    bias_lr_factor=1.0,
+    train_cpm_norm=True,
+    schedule="steps",
+    steps=(170, 200),
+    num_epochs=210,
+    decoder="argmax",
+)
+
+COCO_CORRECTED = replace(
+    COCO_PUBLISHED,
+    name="coco-corrected",
+    rotation_degrees=45.0,
+    rotation_probability=0.6,
+    scale_range=(0.65, 1.35),
+    scale_spread_from_box=False,
+    mirror_box_centre=True,
+    half_body_probability=0.3,
+    channel_orders=PERMUTED_CHANNELS,
+    decoder="quarter",
+)
+
+COCO_MODERN = replace(
+    COCO_CORRECTED,
+    name="coco-modern",
+    num_refinement_stages=1,
+    quadrangle_probability=0.0,
+    channel_shuffle_probability=0.0,
+    sigma=1.0,
+    optimizer="adamw",
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup=0.04,
+    num_epochs=40,
+    ema_decay=0.99,
+    bf16=True,
+    decoder="dark",
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (LIP_PUBLISHED, LIP_CORRECTED, LIP_MODERN, COCO_PUBLISHED, COCO_CORRECTED, COCO_MODERN)
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Recipe by name, such as "lip-modern" or "LIP_MODERN"; ValueError naming the known ones otherwise."""
+    key = name.lower().replace("_", "-")
+    if key not in RECIPES:
+        raise ValueError(f"recipe {name!r} is not known; known: {', '.join(RECIPES)}")
+    return RECIPES[key]

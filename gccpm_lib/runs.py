@@ -1,0 +1,170 @@
+"""A run: the parameters of one training, its state, and how both are kept on disk.
+
+A run continues from the checkpoint in its folder. The checkpoint carries all that changes; samples and learning rate
+depend on the position alone, so that the end is the same as without an interruption.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from gccpm_lib import checkpoints
+from gccpm_lib.network import GCCPM
+from gccpm_lib.objective import parameter_groups
+from gccpm_lib.recipes import Recipe, get_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. Names follow the released scripts' options; where None is possible it means the recipe's value."""
+
+    dataset_folder: str
+    output_folder: str  # gets checkpoint.pt, history.json and run.json
+    recipe: str = "lip-modern"
+    checkpoint_path: str = ""  # weights to start from; "" with from_mobilenet: the shipped MobileNet
+    from_mobilenet: bool = True  # checkpoint_path is a MobileNet, not a whole network
+    weights_only: bool = True  # False: take over optimiser and position of checkpoint_path too
+    num_refinement_stages: int | None = None
+    input_size: tuple[int, int] | None = None  # height, width
+    sigma: float | None = None
+    base_lr: float | None = None
+    batch_size: int | None = None
+    num_epochs: int | None = None
+    progressive: tuple[tuple[float, float], ...] | None = None
+    ema_decay: float | None = None
+    batches_per_iter: int = 1  # batches whose gradients are added up for one optimiser step
+    num_workers: int = 0  # processes that load pictures; 0: this one
+    log_after: int = 100  # batches between two lines of the log
+    checkpoint_after: int = 500  # batches between two checkpoints; each epoch ends with one too
+    train_and_val: bool = False  # train on both splits, as for the README's final test number
+    num_train_persons: int | None = None  # the first so many
+    num_val_persons: int = 1000  # the first so many validate each epoch (1000 as published); 0: none
+    device: str = "cpu"
+    seed: int = 0
+
+    def full_recipe(self) -> Recipe:
+        """The named recipe with this run's own values put in."""
+        recipe = get_recipe(self.recipe)
+        names = {f.name for f in dataclasses.fields(Run)} & {f.name for f in dataclasses.fields(Recipe)}
+        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return dataclasses.replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return Path(self.output_folder) / "checkpoint.pt"
+
+
+def empty_sums() -> dict:
+    """What an epoch adds up: persons, seconds, and each stage's loss times persons."""
+    return {"persons": 0, "train_s": 0.0, "losses": 0.0}
+
+
+@dataclass
+class State:
+    """All that changes while a network is trained."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None  # moving average of the weights, which is what is kept where there is one
+    epoch: int = 0  # whole epochs done
+    batch: int = 0  # batches of the next epoch done
+    history: list[dict] = dataclasses.field(default_factory=list)  # one row per epoch
+    sums: dict = dataclasses.field(default_factory=empty_sums)  # over the batches of this epoch
+
+    @property
+    def kept_network(self) -> nn.Module:
+        return self.average.module if self.average else self.network
+
+
+def start(run: Run, recipe: Recipe, say=print) -> State:
+    """Network, optimiser and position: from the run's own checkpoint, another checkpoint, MobileNet, or from nothing."""
+    torch.manual_seed(run.seed)
+    network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, upsampling=recipe.upsampling)
+    saved = own_checkpoint(run, say)
+    if saved is None and run.from_mobilenet:
+        checkpoints.load_backbone(network, run.checkpoint_path or None, recipe)
+    elif saved is None and run.checkpoint_path:
+        first = checkpoints.read_checkpoint(run.checkpoint_path)
+        checkpoints.load_weights(network, checkpoints.network_weights(first), run.checkpoint_path)
+        if not run.weights_only:
+            saved = first
+    network = network.to(run.device, memory_format=torch.channels_last)
+    make_optimizer = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    optimizer = make_optimizer(parameter_groups(network, recipe), fused=True)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    average = None
+    if recipe.ema_decay:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+    state = State(network, optimizer, average)
+    if saved is not None:
+        resume(state, saved)
+    return state
+
+
+# What may differ between the run that wrote a checkpoint and the one that continues it.
+FREE_TO_CHANGE = {
+    "output_folder", "dataset_folder", "checkpoint_path", "weights_only", "num_workers", "log_after", "checkpoint_after",
+    "device",
+}  # fmt: skip
+
+
+def own_checkpoint(run: Run, say) -> dict | None:
+    """The checkpoint that this run left behind, if any. One of another run is moved aside with its folder, and said."""
+    if not run.checkpoint_file.exists():
+        return None
+    saved = checkpoints.read_checkpoint(run.checkpoint_file)
+    own, then = _as_json(run), saved["run"]
+    differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
+    if not differing:
+        return saved
+    folder = run.checkpoint_file.parent
+    aside = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
+    folder.rename(aside)
+    changes = ", ".join(f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing)
+    say(f"another run's checkpoint ({changes}) moved to {aside.name}; training anew")
+    return None
+
+
+def resume(state: State, saved: dict) -> None:
+    """Put a checkpoint's state in place; ValueError when it has none or fits another network."""
+    if "optimizer" not in saved:
+        raise ValueError("the checkpoint holds weights only; give weights_only=True")
+    checkpoints.load_weights(state.network, saved["trained"], "checkpoint")
+    state.optimizer.load_state_dict(saved["optimizer"])
+    if state.average is not None:
+        state.average.load_state_dict(saved["average"])
+    for name in ("epoch", "batch", "history", "sums"):
+        setattr(state, name, saved[name])
+
+
+def _as_json(run: Run) -> dict:
+    return json.loads(json.dumps(dataclasses.asdict(run)))
+
+
+def save(state: State, run: Run) -> None:
+    """Write the checkpoint and, beside it in readable form, the history and the run."""
+    recipe = run.full_recipe()
+    checkpoint = {
+        "network": state.kept_network.state_dict(),
+        "shape": state.network.shape,
+        "recipe": recipe.name,
+        "input_size": list(recipe.input_size),
+        "run": _as_json(run),
+        "trained": state.network.state_dict(),
+        "average": state.average.state_dict() if state.average else None,
+        "optimizer": state.optimizer.state_dict(),
+        **{name: getattr(state, name) for name in ("epoch", "batch", "history", "sums")},
+    }
+    checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)
+    for name, content in (("history", state.history), ("run", _as_json(run))):
+        beside = run.checkpoint_file.with_name(f"{name}.json.part")
+        beside.write_text(json.dumps(content, indent=1))
+        os.replace(beside, beside.with_suffix(""))

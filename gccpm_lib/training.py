@@ -1,0 +1,174 @@
+"""Training: one resumable loop for every recipe.
+
+    python -m gccpm_lib.training run.json
+
+run.json holds the fields of `runs.Run`. Data flows through in one direction: records -> batches -> losses -> weights,
+and after every epoch a row of the history and a checkpoint.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gccpm_lib import evaluation
+from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
+from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
+from gccpm_lib.prediction import PosePredictor, normalise
+from gccpm_lib.recipes import Recipe
+from gccpm_lib.runs import Run, State, empty_sums, save, start
+
+__all__ = ["Run", "parameter_groups", "stage_losses", "train"]
+
+NUM_EXAMPLES = 6
+
+
+def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
+    """Train to the end, from the run's checkpoint if there is one; returns the history, one row per epoch.
+
+    A row: epoch, lr, losses of the stages, images_per_s, train_s, validation PCKh in percent, examples. An
+    interrupt ends the batch and saves a checkpoint first. A checkpoint of another run is moved aside, never overwritten.
+    """
+    recipe = run.full_recipe()
+    splits = ("train", "val") if run.train_and_val else ("train",)
+    persons = [person for split in splits for person in read_lip(run.dataset_folder, split)][: run.num_train_persons]
+    validation = read_lip(run.dataset_folder, "val")[: run.num_val_persons] if run.num_val_persons else []
+    state = start(run, recipe, say)
+    while state.epoch < recipe.num_epochs:
+        train_epoch(state, run, recipe, persons, say)
+        finish_epoch(state, run, recipe, validation, say)
+    return state.history
+
+
+def train_epoch(state: State, run: Run, recipe: Recipe, persons: list[Person], say) -> None:
+    """Train the rest of the epoch that state stands in."""
+    batches = epoch_batches(len(persons), state.epoch, recipe, run.seed)
+    loader = make_loader(TrainingSet(persons, recipe, run.seed), batches[state.batch :], run.num_workers)
+    state.network.train()
+    pending, then = [], time.perf_counter()
+    bar = tqdm(total=len(persons), desc=f"epoch {state.epoch + 1}", unit="img", leave=False)
+    with bar, interrupts_kept_back() as interrupted:
+        bar.update(sum(map(len, batches[: state.batch])))
+        for number, batch in enumerate(loader, state.batch + 1):
+            pending.append(batch)
+            if len(pending) < run.batches_per_iter and number < len(batches):
+                continue
+            rate = _rate(state, recipe, state.epoch + state.batch / len(batches))
+            losses = optimiser_step(state, pending, recipe, run.device, rate)
+            now, count = time.perf_counter(), sum(len(pictures) for pictures, *_ in pending)
+            _add_up(state.sums, persons=count, train_s=now - then, losses=count * losses)
+            state.batch, then, pending = number, now, []
+            bar.update(count)
+            if number % run.log_after < run.batches_per_iter and number < len(batches):
+                say(f"epoch {state.epoch + 1} batch {number}/{len(batches)}: {_summary(state.sums)}")
+            if number % run.checkpoint_after < run.batches_per_iter and number < len(batches):
+                save(state, run)
+            if interrupted():
+                save(state, run)
+                say(f"interrupted in epoch {state.epoch + 1}; run again to continue from {run.checkpoint_file}")
+                raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def interrupts_kept_back() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether an interrupt came meanwhile; none breaks into a step and leaves half of it."""
+    came = []
+    if threading.current_thread() is not threading.main_thread():  # signals only ever reach the main thread
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def optimiser_step(state: State, batches: list, recipe: Recipe, device: str, rate: float) -> Tensor:
+    """One step on the gradient over all the batches together; returns the mean loss of every stage.
+
+    rate multiplies the groups' initial learning rates.
+    """
+    total, losses = sum(len(pictures) for pictures, *_ in batches), 0.0
+    state.optimizer.zero_grad()
+    for batch in batches:
+        pictures, targets, weights, orders = (tensor.to(device, non_blocking=True) for tensor in batch)
+        with autocast(recipe, device):
+            outputs = state.network(normalise(pictures, recipe, orders))
+        stages = torch.stack(stage_losses([output.float() for output in outputs], targets, weights, recipe))
+        share = len(pictures) / total
+        (stages.sum() * share).backward()
+        losses = losses + stages.detach().cpu().double() * share
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * rate
+    state.optimizer.step()
+    if state.average is not None:
+        state.average.update_parameters(state.network)
+    return losses
+
+
+def autocast(recipe: Recipe, device: str) -> contextlib.AbstractContextManager:
+    """bfloat16 where the recipe asks for it and the device computes in it: CUDA from Ampere on, AVX-512 BF16, AMX."""
+    kind = torch.device(device).type
+    flags = Path("/proc/cpuinfo")
+    if kind == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # other CPUs would emulate it, many times slower than float32
+        able = kind == "cpu" and flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
+    return torch.autocast(kind, torch.bfloat16) if recipe.bf16 and able else contextlib.nullcontext()
+
+
+def finish_epoch(state: State, run: Run, recipe: Recipe, validation: list[Person], say) -> None:
+    """Validate, add the epoch's row to the history and save, so that a checkpoint between epochs holds all three."""
+    sums = state.sums
+    row = {
+        "epoch": state.epoch + 1,
+        "lr": recipe.base_lr * _rate(state, recipe, state.epoch + 1),
+        "losses": (sums["losses"] / sums["persons"]).tolist(),
+        "images_per_s": sums["persons"] / sums["train_s"],
+        "train_s": sums["train_s"],
+    }
+    if validation:
+        predictor = PosePredictor(state.kept_network, recipe, device=run.device)
+        truth, found = [p.keypoints for p in validation], predictor.predict_persons(validation)
+        row["val"] = evaluation.pckh(evaluation.normalised_distances(np.stack(truth), found))
+        row["examples"] = found[:NUM_EXAMPLES].tolist()  # how the first predictions get better, epoch by epoch
+    score = f", val PCKh@0.5 {row['val']['Avg.']:.1f}" if validation else ""
+    say(f"epoch {row['epoch']}/{recipe.num_epochs}: {_summary(sums)}{score}")
+    state.history.append(row)
+    state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
+    save(state, run)
+
+
+def _rate(state: State, recipe: Recipe, epochs_done: float) -> float:
+    errors = [100 - row["val"]["Avg."] for row in state.history if "val" in row]
+    return learning_rate_factor(recipe, epochs_done, errors)
+
+
+def _add_up(sums: dict, **more) -> None:
+    for name, value in more.items():
+        sums[name] = sums[name] + value
+
+
+def _summary(sums: dict) -> str:
+    losses = " ".join(f"{loss:.3f}" for loss in (sums["losses"] / sums["persons"]).tolist())
+    return f"losses {losses}, {sums['persons'] / sums['train_s']:.1f} images/s"
+
+
+def main(path: str) -> None:
+    """Train the run that a JSON file describes."""
+    train(Run(**json.loads(Path(path).read_text())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
