@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     except workbook.FolderBusy as error:
         print(f"gccpm: {error}", file=sys.stderr)
         return 3
-    except ValueError as error:  # DataError is one
+    except (ValueError, OSError) as error:  # DataError is a ValueError
         print(f"gccpm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_reproduce(commands)
     _add_publish(commands)
+    _add_predict(commands)
     return parser
 
 
@@ -58,6 +59,18 @@ def _add_publish(commands) -> None:
     )
     _add_profile(publish)
     publish.set_defaults(run=lambda options: workbook.publish(options.profile))
+
+
+def _add_predict(commands) -> None:
+    from gccpm_lib import predict_command
+
+    predict = commands.add_parser(
+        "predict",
+        help="keypoints of pictures",
+        description="Find the joints of one person per picture and write them as LIP's csv, drawn pictures if wanted.",
+    )
+    predict_command.add_arguments(predict)
+    predict.set_defaults(run=predict_command.predict)
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:

@@ -32,11 +32,12 @@ def _scale(rng: np.random.Generator, recipe: Recipe) -> float:
 
 
 def _letterbox_affine(rng, person, image, recipe, output):
-    """LIP order: turn on a canvas grown to fit, scale about its centre, fit the canvas into the crop, mirror."""
+    """LIP order: turn on a canvas (grown to fit or not), scale about its centre, fit it into the crop, mirror."""
     height, width = image
     degrees = _angle(rng, recipe)
     cosine, sine = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
-    canvas = (height * cosine + width * sine, height * sine + width * cosine)
+    grown = (height * cosine + width * sine, height * sine + width * cosine)
+    canvas = grown if recipe.canvas_grows else image
     centre = ((width - 1) / 2, (height - 1) / 2)
     affine = geometry.compose(
         geometry.rotate_and_scale(centre, degrees, _scale(rng, recipe)),

@@ -40,9 +40,7 @@ def read_checkpoint(path: str | Path) -> dict:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({reason})"
-        ) from error
+        raise ValueError(f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({reason})") from error
     except Exception as error:  # safetensors has an error class of its own
         raise ValueError(f"{path}: not a checkpoint of tensors, or cut off ({error})") from error
 

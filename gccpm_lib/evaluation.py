@@ -4,6 +4,9 @@ PCKh@0.5 counts a joint as found when it lies within half the head size |head to
 CVPR 2014, as LIP uses it). Occluded joints count; missing ones don't; persons without a head size aren't scored.
 """
 
+import contextlib
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +115,45 @@ def evaluate_lip(truth_csv: str | Path, predictions_csv: str | Path) -> dict[str
     """PCKh@0.5 of a prediction file: Head Sho. Elb. Wri. Hip Knee Ank. U.Body Avg. in percent."""
     _, truth, found = match_predictions(truth_csv, predictions_csv)
     return pckh(normalised_distances(truth, found))
+
+
+COCO_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+
+def evaluate_coco(truth_json: str | Path, results_json: str | Path) -> dict[str, float]:
+    """Keypoint AP and AR of a COCO results file by pycocotools, in percent: AP AP50 AP75 APM APL AR AR50 AR75 ARM ARL.
+
+    Crowds and persons without keypoints aren't scored. Say beside an AP where its boxes came from and whether it is with
+    flip. A score without an instance is nan. Raises DataError for a file that can't be read, a result of an unknown
+    picture, or no result at all.
+    """
+    from pycocotools.coco import COCO as CocoFile
+    from pycocotools.cocoeval import COCOeval
+
+    truth, results = _read_json(truth_json), _read_json(results_json)
+    if not results:
+        raise DataError(f"{results_json}: no results inside; predict the pictures of {truth_json} first")
+    known = {image["id"] for image in truth["images"]}
+    stranger = next((row["image_id"] for row in results if row["image_id"] not in known), None)
+    if stranger is not None:
+        raise DataError(f"{results_json}: image_id {stranger} is not in {truth_json}; evaluate against its own truth")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
+        scored = COCOeval(_coco_file(CocoFile(), truth), _coco_file(CocoFile(), truth).loadRes(results), "keypoints")
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
+    values = [100 * value if value >= 0 else float("nan") for value in scored.stats]
+    return dict(zip(COCO_SCORES, map(float, values), strict=True))
+
+
+def _coco_file(file, content: dict):
+    file.dataset = content
+    file.createIndex()
+    return file
+
+
+def _read_json(path: str | Path):
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error

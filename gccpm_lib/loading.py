@@ -61,11 +61,7 @@ def make_targets(keypoints: np.ndarray, size: tuple[int, int], recipe: Recipe) -
 def crop_size(recipe: Recipe, progress: float) -> tuple[int, int]:
     """Crop (height, width) after this part (0..1) of the training, a multiple of 32 pixels."""
     factor = next((factor for until, factor in recipe.progressive if progress < until), 1.0)
-    return (
-        tuple(32 * max(1, round(side * factor / 32)) for side in recipe.input_size)
-        if factor != 1
-        else recipe.input_size
-    )
+    return tuple(32 * max(1, round(side * factor / 32)) for side in recipe.input_size) if factor != 1 else recipe.input_size
 
 
 def epoch_batches(num_persons: int, epoch: int, recipe: Recipe, seed: int) -> list[list[Key]]:

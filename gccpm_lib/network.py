@@ -124,9 +124,7 @@ class GCCPM(nn.Module):
     upsampling: resizing inside the context block, "bilinear" (LIP) or "nearest" (COCO).
     """
 
-    def __init__(
-        self, num_heatmaps=17, num_refinement_stages=1, num_channels=128, context="ushape", upsampling="bilinear"
-    ):
+    def __init__(self, num_heatmaps=17, num_refinement_stages=1, num_channels=128, context="ushape", upsampling="bilinear"):
         super().__init__()
         if context != "ushape":
             raise ValueError(f"context {context!r} is not known; known: 'ushape'")

@@ -39,9 +39,7 @@ def parameter_rows(notebook: Mapping, where: str) -> list[dict]:
     for item in read_parameters(notebook, where):
         value = injected.get(item.name, item.value)
         changed = item.name in injected and value != item.value
-        rows.append(
-            {"name": item.name, "value": value, "default": repr(item.value) if changed else "", "help": item.help}
-        )
+        rows.append({"name": item.name, "value": value, "default": repr(item.value) if changed else "", "help": item.help})
     return rows
 
 
@@ -83,9 +81,7 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     rows = parameter_rows(notebook, where)
     notebook = nbformat.reads(json.dumps(notebook), as_version=4)
     notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "injected-parameters")]
-    pictures = sum(
-        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())
-    )
+    pictures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ()))
     limit = min(PICTURE_LIMIT_BYTES, PICTURES_LIMIT_BYTES // max(pictures, 1))
     heading = "Figure"
     for cell in notebook.cells:

@@ -24,6 +24,7 @@ class Profile:
     description: str
     notebooks: dict[str, dict]
     needs: dict[str, tuple[str, ...]]
+    cover: str = ""  # the figure that the index page shows on top, by its name
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_profile(root: Path, name_or_path: str, settings: Iterable[str] = ()) ->
     if not isinstance(content, dict) or not isinstance(content.get("notebooks"), dict):
         raise ValueError(f"{path}: no 'notebooks' in it; list there each notebook with its parameters")
     for key in content:
-        _expect_known(key, ("title", "description", "notebooks", "needs"), str(path), "key")
+        _expect_known(key, ("title", "description", "notebooks", "needs", "cover"), str(path), "key")
     chosen = {str(name): dict(given or {}) for name, given in content["notebooks"].items()}
     origins = {}
     for text in settings:
@@ -90,12 +91,10 @@ def read_profile(root: Path, name_or_path: str, settings: Iterable[str] = ()) ->
         _expect_known(notebook, chosen, f"--set {text}", "notebook")
         chosen[notebook][parameter] = value
         origins[notebook, parameter] = f"--set {text}"
-    notebooks = {
-        name: _checked_parameters(root, path, name, given, path.stem, origins) for name, given in chosen.items()
-    }
+    notebooks = {name: _checked_parameters(root, path, name, given, path.stem, origins) for name, given in chosen.items()}
     needs = _checked_needs(path, content.get("needs") or {}, list(notebooks))
     title, description = str(content.get("title") or path.stem), str(content.get("description") or "")
-    return Profile(path.stem, title, description.strip(), notebooks, needs)
+    return Profile(path.stem, title, description.strip(), notebooks, needs, str(content.get("cover") or ""))
 
 
 def _profile_path(root: Path, name_or_path: str) -> Path:

@@ -61,11 +61,13 @@ def publish_index(root: Path, profile: Profile) -> Path:
     script = (pages.TEMPLATES / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
     environment.filters.update(number=_number, duration=_duration)
+    figures = _copied_figures(root, profile, folder / "figures")
     page = environment.get_template("index.html.j2").render(
         title=profile.title,
         description=markdown_html(profile.description),
         entries=entries,
-        figures=_copied_figures(root, profile, folder / "figures"),
+        cover=next((figure for figure in figures if figure["file"] == f"{profile.cover}.png"), None),
+        figures=figures,
         facts=_facts(summary, entries),
         style=pages.style_sheet(),
         script=script,
@@ -165,14 +167,20 @@ def _listed(value) -> str:
 
 
 def _copied_figures(root: Path, profile: Profile, target: Path) -> list[dict]:
-    """Copy the saved figures of the profile's run folders; name and caption of each. Figures gone there go here."""
+    """Copy the saved figures of the profile's run folders; name and caption of each. Figures gone there go here.
+
+    Notebook by notebook, each in the order in which it drew them: that is how they tell their story.
+    """
     folders = dict.fromkeys(workbook.experiment_folder(root, profile, name) for name in profile.notebooks)
-    sources = {path.name: path for folder in folders for path in sorted((folder / "figures").glob("*.png"))}
+    made = sorted(
+        (p for f in folders for p in (f / "figures").glob("*.png")), key=lambda p: (p.stem[:2], p.stat().st_mtime)
+    )
+    sources = {path.name: path for path in made}
     for path in target.glob("*.png"):
         if path.name not in sources:
             path.unlink()
     figures = []
-    for name, path in sorted(sources.items()):
+    for name, path in sources.items():
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / f"{name}.part")
         (target / f"{name}.part").replace(target / name)

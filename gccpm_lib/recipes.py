@@ -34,6 +34,7 @@ class Recipe:
     # augmentation
     rotation_degrees: float  # uniform in +-
     rotation_probability: float
+    canvas_grows: bool  # "letterbox": a turned picture is fitted whole, so the person shrinks; else corners are cut off
     scale_range: tuple[float, float]  # picture grows by a uniform factor ("box": the box grows)
     scale_probability: float
     scale_spread_from_box: bool  # published COCO: the box's size is taken for the spread of the scale
@@ -86,6 +87,7 @@ LIP_PUBLISHED = Recipe(
     upsampling="bilinear",
     rotation_degrees=40.0,
     rotation_probability=1.0,
+    canvas_grows=True,
     scale_range=(0.8, 1.5),
     scale_probability=0.5,
     scale_spread_from_box=False,
@@ -126,6 +128,7 @@ LIP_MODERN = replace(
     LIP_CORRECTED,
     name="lip-modern",
     num_refinement_stages=1,
+    canvas_grows=False,
     scale_range=(0.7, 1.3),
     scale_probability=1.0,
     quadrangle_probability=0.0,

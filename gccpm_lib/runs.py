@@ -34,6 +34,7 @@ class Run:
     num_refinement_stages: int | None = None
     input_size: tuple[int, int] | None = None  # height, width
     sigma: float | None = None
+    rotation_degrees: float | None = None
     base_lr: float | None = None
     batch_size: int | None = None
     num_epochs: int | None = None

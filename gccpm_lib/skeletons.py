@@ -24,9 +24,7 @@ class Skeleton:
     def __post_init__(self):
         K = len(self.joints)
         assert not self.sigmas or len(self.sigmas) == K, f"{self.name}: {len(self.sigmas)} sigmas for {K} joints"
-        assert all(0 <= j < K for pair in self.limbs + self.flip_pairs for j in pair), (
-            f"{self.name}: joint out of range"
-        )
+        assert all(0 <= j < K for pair in self.limbs + self.flip_pairs for j in pair), f"{self.name}: joint out of range"
 
     @property
     def num_joints(self) -> int:
@@ -43,9 +41,7 @@ class Skeleton:
     def side(self, joint: int) -> str:
         """'right', 'left' or 'middle': the person's own side, from the joint's name."""
         name = self.joints[joint].lower()
-        return (
-            "right" if name.startswith(("r_", "right_")) else "left" if name.startswith(("l_", "left_")) else "middle"
-        )
+        return "right" if name.startswith(("r_", "right_")) else "left" if name.startswith(("l_", "left_")) else "middle"
 
 
 # Look Into Person (Gong et al., CVPR 2017): 16 joints in the order of the LIP csv files.

@@ -7,6 +7,7 @@ and after every epoch a row of the history and a checkpoint.
 """
 
 import contextlib
+import functools
 import json
 import signal
 import sys
@@ -118,14 +119,19 @@ def optimiser_step(state: State, batches: list, recipe: Recipe, device: str, rat
 
 
 def autocast(recipe: Recipe, device: str) -> contextlib.AbstractContextManager:
-    """bfloat16 where the recipe asks for it and the device computes in it: CUDA from Ampere on, AVX-512 BF16, AMX."""
+    """bfloat16 where the recipe asks for it and the device computes in it; otherwise the context does nothing."""
+    wanted = recipe.bf16 and computes_in_bf16(device)
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if wanted else contextlib.nullcontext()
+
+
+@functools.cache
+def computes_in_bf16(device: str) -> bool:
+    """CUDA from Ampere on, and CPUs with AVX-512 BF16 or AMX; others emulate it, many times slower than float32."""
     kind = torch.device(device).type
-    flags = Path("/proc/cpuinfo")
     if kind == "cuda":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:  # other CPUs would emulate it, many times slower than float32
-        able = kind == "cpu" and flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
-    return torch.autocast(kind, torch.bfloat16) if recipe.bf16 and able else contextlib.nullcontext()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = Path("/proc/cpuinfo")
+    return kind == "cpu" and flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
 
 
 def finish_epoch(state: State, run: Run, recipe: Recipe, validation: list[Person], say) -> None:

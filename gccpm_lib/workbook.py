@@ -211,6 +211,7 @@ def _execute(source: Path, target: Path, parameters: dict, root: Path) -> str | 
     # This environment's own kernel first: a kernel of the same name in the home folder may be another Python.
     paths = [os.path.join(sys.prefix, "share", "jupyter"), os.environ.get("JUPYTER_PATH", "")]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path for path in paths if path)
+    os.environ["TQDM_DISABLE"] = "1"  # bars are for people who watch; the lines that a notebook prints are kept
     os.environ.pop("MPLBACKEND", None)  # a set back end would keep figures out of the notebook
     options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "stdout_file": sys.stdout}
     options["extra_arguments"] = ["--IPKernelApp.log_level=40"]  # no warning per kernel that it listens on TCP

@@ -20,9 +20,8 @@ AVERAGE = {"gender": 0.5, "age": 0.7, "muscle": 0.5, "weight": 0.4, "height": 0.
 
 @pytest.fixture(scope="module")
 def lip(tmp_path_factory):
-    return rendered.render_lip(
-        tmp_path_factory.mktemp("data") / "lip", NUM_TRAIN, NUM_VAL, num_workers=1, progress=False
-    )
+    root = tmp_path_factory.mktemp("data") / "lip"
+    return rendered.render_lip(root, NUM_TRAIN, NUM_VAL, num_workers=1, progress=False)
 
 
 def contents(root):

@@ -116,9 +116,8 @@ def _hang(rng: np.random.Generator, wall: np.ndarray) -> None:
     x, w = int(rng.integers(0, width - 20)), int(rng.integers(14, 70))
     spans = {"window": (20, 90), "picture": (35, 80), "door": (50, 160), "shelf": (10, 160), "furniture": (100, 160)}
     if kind == "lamp":
-        glow = np.exp(
-            -((np.mgrid[:height, :width] - np.array([rng.integers(20, 80), x])[:, None, None]) ** 2).sum(0) / 300
-        )
+        from_lamp = np.mgrid[:height, :width] - np.array([rng.integers(20, 80), x])[:, None, None]
+        glow = np.exp(-(from_lamp**2).sum(axis=0) / 300)
         wall += (glow[..., None] * np.array([90, 120, 140])).astype(np.float32)
         return
     top, bottom = spans[kind]
@@ -206,9 +205,8 @@ def draw_foreground(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[n
             angle, length = rng.normal(-np.pi / 2, 0.6), size * rng.uniform(0.08, 0.45)
             centre = root + length * np.array([np.cos(angle), np.sin(angle)])
             axes = (int(size * rng.uniform(0.03, 0.09)) + 1, int(size * rng.uniform(0.008, 0.025)) + 1)
-            cv2.ellipse(
-                alpha, tuple(np.rint(centre).astype(int).tolist()), axes, float(np.degrees(angle)), 0, 360, 1.0, -1
-            )
+            middle = tuple(np.rint(centre).astype(int).tolist())
+            cv2.ellipse(alpha, middle, axes, float(np.degrees(angle)), 0, 360, 1.0, -1)
         colour = np.array([rng.uniform(20, 70), rng.uniform(70, 140), rng.uniform(30, 110)])
     elif kind == "shape":
         centre = (int(rng.uniform(0, width)), int(rng.uniform(0.35, 1) * height))

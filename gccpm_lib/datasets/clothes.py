@@ -207,26 +207,12 @@ def _curtain(end: float) -> tuple[np.ndarray, int, int]:
 def _tail(style: str) -> tuple[np.ndarray, int, int]:
     t, angles = np.linspace(0, 1, 9)[:, None], np.linspace(0, 2 * np.pi, 11)[None, :-1]
     if style == "bun":
-        centre_y, centre_z, radius = 0.08 + 0.07 * t, 0.72 + 0.02 * t, 0.045 * np.sin(np.pi * t) + 0.001
-        return (
-            np.stack(
-                np.broadcast_arrays(radius * np.cos(angles), centre_y, centre_z + radius * np.sin(angles)), 2
-            ).reshape(-1, 3),
-            9,
-            10,
-        )
-    centre_y, centre_z, radius = (
-        0.07 + 0.07 * np.sin(np.pi * t * 0.7),
-        0.69 - 0.3 * t,
-        0.012 + 0.028 * np.sin(np.pi * t),
-    )
-    return (
-        np.stack(np.broadcast_arrays(radius * np.cos(angles), centre_y + radius * np.sin(angles), centre_z), 2).reshape(
-            -1, 3
-        ),
-        9,
-        10,
-    )
+        radius = 0.045 * np.sin(np.pi * t) + 0.001
+        parts = radius * np.cos(angles), 0.08 + 0.07 * t, 0.72 + 0.02 * t + radius * np.sin(angles)
+    else:
+        radius = 0.012 + 0.028 * np.sin(np.pi * t)
+        parts = radius * np.cos(angles), 0.07 + 0.07 * np.sin(0.7 * np.pi * t) + radius * np.sin(angles), 0.69 - 0.3 * t
+    return np.stack(np.broadcast_arrays(*parts), axis=2).reshape(-1, 3), 9, 10
 
 
 def skirt_hangs(body: Body) -> bool:

@@ -75,9 +75,8 @@ def draw_outfit(rng: np.random.Generator, woman: float, age: float) -> Outfit:
     shirt, trousers = draw_fabric(rng), draw_fabric(rng, plain=0.75)
     jacket, skirted = rng.random() < 0.3, female and rng.random() < 0.4
     skin = SKIN[rng.integers(len(SKIN) - 1)]
-    skin = np.clip(
-        skin + rng.uniform(0, 1) * (SKIN[rng.integers(len(SKIN))] - skin) * 0.3 + rng.normal(0, 5, 3), 20, 250
-    )
+    other = SKIN[rng.integers(len(SKIN))]
+    skin = np.clip(skin + 0.3 * rng.uniform() * (other - skin) + rng.normal(0, 5, 3), 20, 250)
     hair = HAIR[rng.integers(len(HAIR) - (2 if age < 0.75 else 0))] * rng.uniform(0.75, 1.15)
     if female:
         style = rng.choice(

@@ -46,9 +46,8 @@ def _draw_camera(rng: np.random.Generator, target: np.ndarray, distance: float) 
     return scenes.aimed_camera(target, distance, max(float(height), 0.2), float(roll))
 
 
-def _draw(
-    rng: np.random.Generator, meshes: list[scenes.Mesh], camera: scenes.Camera, shape: tuple[int, int]
-) -> Picture:
+def _draw(rng: np.random.Generator, meshes: list[scenes.Mesh], camera: scenes.Camera, shape: tuple) -> Picture:
+    """The meshes before a backdrop, sometimes with something before them, in a picture of shape (height, width)."""
     light = scenes.draw_light(rng)
     behind = backdrops.draw_backdrop(rng, camera, shape)
     behind = backdrops.cast_shadow(behind, np.concatenate([m.vertices for m in meshes]), camera, light)
@@ -116,9 +115,10 @@ def _crop(rng: np.random.Generator, camera: scenes.Camera, target: Body) -> tupl
     return replace(camera, focal=focal, centre=tuple(-low * focal - 0.5)), final
 
 
-def _cut(
-    rng: np.random.Generator, low: np.ndarray, high: np.ndarray, head: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+Corners = tuple[np.ndarray, np.ndarray]  # top left and bottom right of a box, x and y
+
+
+def _cut(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, head: np.ndarray) -> Corners:
     """Sometimes cut a limb off at a border, seldom the head (2, 2)."""
     size, chance = high - low, rng.random()
     if chance < 0.16:

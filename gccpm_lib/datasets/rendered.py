@@ -200,10 +200,8 @@ def _plan(task: Task, index: int, num_people: Callable[[np.random.Generator], in
 
 def _planned_bodies(plans: list[Plan]) -> Iterator[tuple[Plan, list[Body]]]:
     """One forward pass of the body model for all the plans of a chunk."""
-    shapes, poses, names = (
-        [item for plan in plans for item in getattr(plan, key)] for key in ("shapes", "poses", "names")
-    )
-    made = iter(bodies.make_bodies(shapes, poses, names))
+    shapes, angles, names = ([x for plan in plans for x in getattr(plan, key)] for key in ("shapes", "poses", "names"))
+    made = iter(bodies.make_bodies(shapes, angles, names))
     for plan in plans:
         yield plan, [next(made) for _ in plan.names]
 

@@ -1,0 +1,90 @@
+"""Small things that several test files share: a LIP folder of noise pictures, networks, persons."""
+
+import copy
+import functools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.network import GCCPM
+
+VISIBLE_FLAG, OCCLUDED_FLAG = 0, 1  # as LIP's csv files write them
+
+
+def csv_row(name: str, keypoints) -> str:
+    """One LIP annotation row from (16, 3) x, y, label (0 missing, 1 occluded, 2 visible)."""
+    cells = [name]
+    for x, y, label in keypoints:
+        flag = OCCLUDED_FLAG if label == 1 else VISIBLE_FLAG
+        cells += [str(int(x)), str(int(y)), str(flag)] if label > 0 else ["nan", "nan", "nan"]
+    return ",".join(cells) + "\n"
+
+
+def random_keypoints(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """(16, 3) whole pixels inside a picture (height, width); head and neck labelled, one other joint missing."""
+    height, width = size
+    points = np.column_stack([rng.integers(0, width, 16), rng.integers(0, height, 16), rng.integers(1, 3, 16)])
+    points[rng.integers(8), 2] = 0
+    points[8, :2], points[9, :2] = (width // 2, height // 2), (width // 2, height // 4)
+    points[points[:, 2] == 0] = 0
+    return points.astype(np.float32)
+
+
+def write_lip(folder: Path, counts=(("train", 6), ("val", 3)), seed=0) -> dict[str, dict[str, np.ndarray]]:
+    """Write a LIP folder of noise pictures; returns split -> name -> keypoints (16, 3) as they must be read."""
+    rng, written = np.random.default_rng(seed), {}
+    for split, count in counts:
+        images = folder / "TrainVal_images" / f"{split}_images"
+        images.mkdir(parents=True)
+        written[split], rows = {}, []
+        for number in range(count):
+            size, name = (int(rng.integers(48, 90)), int(rng.integers(40, 80))), f"{100 + number}_{number}.jpg"
+            coarse = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+            assert cv2.imwrite(str(images / name), cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
+            written[split][name] = random_keypoints(rng, size)
+            rows.append(csv_row(name, written[split][name]))
+        annotations = folder / "TrainVal_pose_annotations"
+        annotations.mkdir(exist_ok=True)
+        (annotations / f"lip_{split}_set.csv").write_text("".join(rows))
+    return written
+
+
+@pytest.fixture
+def tiny_lip(tmp_path) -> Path:
+    """A LIP folder of 6 train and 3 val pictures."""
+    write_lip(tmp_path / "lip")
+    return tmp_path / "lip"
+
+
+def lively_network(num_refinement_stages=0, seed=0, **shape) -> GCCPM:
+    """A network whose random maps differ clearly from place to place and whose batch normalisation isn't neutral."""
+    return copy.deepcopy(_lively_network(num_refinement_stages, seed, **shape))
+
+
+@functools.lru_cache(maxsize=8)
+def _lively_network(num_refinement_stages, seed, **shape) -> GCCPM:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = GCCPM(num_refinement_stages=num_refinement_stages, **shape)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.02, generator=generator)
+            module.running_var.uniform_(0.02, 0.1, generator=generator)
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0, 0.2, generator=generator)
+    return network.eval()
+
+
+def noise_picture(height: int, width: int, seed=0) -> np.ndarray:
+    """(height, width, 3) uint8 of smooth random colours."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 6, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def person(keypoints, box=None, path="a.jpg") -> Person:
+    return Person(Path(path), np.asarray(keypoints, np.float32), box)

@@ -1,0 +1,100 @@
+"""Notebooks: what is stored, and the tiny profile run through papermill from data to pages."""
+
+import ast
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from gccpm_lib import profiles
+from gccpm_lib.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells(path, kind):
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def lines_of(cell):
+    return "".join(cell["source"]).splitlines()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_tells_a_story(path):
+    code, prose = cells(path, "code"), cells(path, "markdown")
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert 12 <= len(code) <= 30
+    assert not [line for cell in code for line in lines_of(cell) if line.startswith(("def ", "class "))]
+    words = sum(len(line.split()) for cell in prose for line in lines_of(cell))
+    assert words >= 5 * sum(len(lines_of(cell)) for cell in code)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_literals_with_comments(path):
+    (cell,) = [cell for cell in cells(path, "code") if "parameters" in cell["metadata"].get("tags", [])]
+    for statement in ast.parse("".join(cell["source"])).body:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+    assert all("#" in line for line in lines_of(cell) if line)
+
+
+@pytest.mark.parametrize("profile", ["sample", "published"])
+def test_profiles_name_only_known_parameters(profile):
+    assert profiles.read_profile(ROOT, profile).notebooks
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the notebooks in an empty folder, run once with the tiny profile."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    shutil.copy(ROOT / "tests" / "tiny.yaml", root / "notebooks" / "profiles")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        assert main(["reproduce", "--profile", "tiny"]) == 0
+    return root
+
+
+def test_every_page_is_there_and_small(project):
+    pages = sorted((project / "reports" / "tiny").glob("*.html"))
+    assert [page.stem for page in pages] == [*[path.stem for path in NOTEBOOKS], "index"]
+    assert all(page.stat().st_size < 3_000_000 for page in pages)
+
+
+def form_of(value):
+    """The keys of nested metrics, without the values; lists by their first item's form."""
+    if isinstance(value, dict):
+        return {key: form_of(item) for key, item in value.items()}
+    return [form_of(value[0])] if isinstance(value, list) and value else None
+
+
+def test_metrics_have_the_form_of_the_committed_sample_report(project):
+    tiny, sample = (
+        json.loads((root / "reports" / name / "metrics.json").read_text())["notebooks"]
+        for root, name in ((project, "tiny"), (ROOT, "sample"))
+    )
+    for name in tiny:
+        assert form_of(tiny[name]["metrics"]) == form_of(sample[name]["metrics"]), name
+        assert tiny[name]["headline"].keys() == sample[name]["headline"].keys()
+
+
+def test_second_run_runs_nothing_and_is_quick(project, monkeypatch, capfd):
+    monkeypatch.chdir(project)
+    executed = project / "runs" / "tiny" / "notebooks" / "02_train_lip.ipynb"
+    before, started = executed.stat().st_mtime, time.monotonic()
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert executed.stat().st_mtime == before
+    assert time.monotonic() - started < 15
+    assert "started" not in capfd.readouterr().out
+
+
+def test_misspelt_parameter_is_refused_before_anything_runs(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main(["reproduce", "--profile", "tiny", "--set", "02_train_lip.bas_lr=1e-4"]) == 2
+    error = capsys.readouterr().err
+    assert "bas_lr" in error and "base_lr" in error and len(error.strip().splitlines()) == 1

@@ -1,0 +1,98 @@
+"""Pictures from disk: read, or refused with their name and a remedy."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from conftest import noise_picture, person
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gccpm_lib.datasets.records import DataError, read_image
+
+
+def jpeg(picture: np.ndarray, *options) -> bytes:
+    return cv2.imencode(".jpg", picture, list(options))[1].tobytes()
+
+
+def test_a_picture_is_read_as_bgr(tmp_path):
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[:] = (250, 120, 10)  # blue, green, red
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "a.png")), picture)
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 4)], ids=["grey", "with alpha"])
+def test_grey_and_alpha_pictures_become_three_channels(tmp_path, shape):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full(shape, 77, np.uint8))
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (9, 7, 3) and image.dtype == np.uint8 and (image == 77).all()
+
+
+def test_a_turned_picture_is_set_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise: the left edge as stored is the top
+    stored = np.zeros((16, 48, 3), np.uint8)
+    stored[:, :16] = 255
+    Image.fromarray(stored).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = read_image(tmp_path / "a.jpg")
+    assert image.shape == (48, 16, 3) and image[:12].mean() > 240 and image[20:].mean() < 15
+
+
+def test_a_missing_picture_is_named_with_a_remedy(tmp_path):
+    with pytest.raises(DataError, match=r"a\.jpg: picture missing; unpack the archive that holds it, or remove its row"):
+        read_image(tmp_path / "a.jpg")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.0, 0.99), st.sampled_from(["baseline", "progressive", "with a thumbnail", "png"]))
+def test_a_cut_off_picture_is_refused(tmp_path_factory, part, kind):
+    picture = noise_picture(60, 50)
+    data = {
+        "baseline": lambda: jpeg(picture),
+        "progressive": lambda: jpeg(picture, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        "with a thumbnail": lambda: with_thumbnail(jpeg(picture), jpeg(picture[:8, :8])),
+        "png": lambda: cv2.imencode(".png", picture)[1].tobytes(),
+    }[kind]()
+    path = tmp_path_factory.mktemp("cut") / "a.jpg"
+    path.write_bytes(data)
+    assert read_image(path).shape == picture.shape
+    path.write_bytes(data[: int(part * len(data))])
+    with pytest.raises(DataError, match=r"a\.jpg: (picture truncated|not a readable picture) \(\d+ bytes\); unpack it again"):
+        read_image(path)
+
+
+def with_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
+    """A JPEG with another one inside its first application segment, as cameras write it."""
+    segment = b"Exif\0\0" + thumbnail
+    return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\xff\xd8\xff"])
+def test_what_is_no_picture_is_refused(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.jpg: not a readable picture"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_pictures_with_bytes_behind_their_end_are_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(noise_picture(20, 30)) + b"\0" * 100)
+    (tmp_path / "b.png").write_bytes(cv2.imencode(".png", noise_picture(20, 30))[1].tobytes() + b"\n")
+    assert read_image(tmp_path / "a.jpg").shape == read_image(tmp_path / "b.png").shape == (20, 30, 3)
+
+
+def test_other_formats_are_read_in_memory_alone(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(noise_picture(20, 30)).save(buffer, "bmp")
+    (tmp_path / "a.bmp").write_bytes(buffer.getvalue())
+    assert read_image(tmp_path / "a.bmp").shape == (20, 30, 3)
+
+
+def test_a_persons_name_is_its_file_name_and_the_record_is_fixed():
+    record = person(np.zeros((16, 3)), path="folder/100_1.jpg")
+    assert record.name == "100_1.jpg" and record.box is None
+    with pytest.raises(AttributeError):
+        record.box = (0, 0, 1, 1)
