@@ -83,16 +83,16 @@ def _half_body_box(rng, person, recipe, aspect):
     return (*points.mean(axis=0), 1.5 * w, 1.5 * h) if w > 0 else None
 
 
-def hide_quadrangle(rng: np.random.Generator, crop: np.ndarray, padding: int) -> None:
-    """Fill a random convex quadrangle of the crop (h, w, 3) in place.
+def hide_quadrangle(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """Copy of a picture or crop (h, w, 3) with a random convex quadrangle filled with 128.
 
     Its centre lies in the middle third; each of the eight half-sizes is drawn on its own from 1 px to 30 % of that side.
     """
-    size = np.array(crop.shape[1::-1])  # width, height
+    size = np.array(picture.shape[1::-1])  # width, height
     centre = rng.uniform(size / 3, 2 * size / 3)
     half_sizes = rng.uniform(1, np.maximum(1, 0.3 * size), (4, 2))
     corners = centre + half_sizes * ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    cv2.fillConvexPoly(crop, cv2.convexHull(corners.astype(np.int32)), (padding,) * 3)
+    return cv2.fillConvexPoly(picture.copy(), cv2.convexHull(corners.astype(np.int32)), (128, 128, 128))
 
 
 def augmented_crop(
@@ -104,12 +104,15 @@ def augmented_crop(
     order is applied to the normalised picture.
     """
     affine, mirrored = random_affine(rng, person, image.shape[:2], recipe, output)
+    hides = rng.random() < recipe.quadrangle_probability
+    if hides and recipe.crop == "letterbox":  # LIP: part of the picture, before it is turned
+        image = hide_quadrangle(rng, image)
     crop = geometry.warp(image, affine, output, recipe.padding)
     keypoints = geometry.apply(affine, person.keypoints)
     if mirrored:
         keypoints = keypoints[recipe.skeleton.flip_order]
-    if rng.random() < recipe.quadrangle_probability:
-        hide_quadrangle(rng, crop, recipe.padding)
+    if hides and recipe.crop == "box":  # COCO: part of the crop
+        crop = hide_quadrangle(rng, crop)
     shuffled = rng.random() < recipe.channel_shuffle_probability
     order = recipe.channel_orders[rng.integers(len(recipe.channel_orders))] if shuffled else (0, 1, 2)
     return crop, keypoints, np.array(order)

@@ -6,7 +6,6 @@ blocks resize. Our own files do: {"network": tensors, "shape": how to build it, 
 """
 
 import os
-import pickle
 import re
 import shutil
 import warnings
@@ -37,12 +36,13 @@ def read_checkpoint(path: str | Path) -> dict:
         if path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals(_numpy_scalars()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip, torch and safetensors have an error class each
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({reason})") from error
-    except Exception as error:  # safetensors has an error class of its own
-        raise ValueError(f"{path}: not a checkpoint of tensors, or cut off ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not a checkpoint; give a file with a state_dict")
+    return content
 
 
 def _numpy_scalars() -> list:

@@ -79,8 +79,8 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None,
 
 def heat_overlay(crop: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Crop (h, w, 3) uint8 BGR with the maximum over joint maps (K, h/8, w/8) in 0..1 laid over it -> RGB."""
-    heat = cv2.resize(np.clip(maps.max(axis=0), 0, 1), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    colours = cv2.applyColorMap((255 * np.clip(heat, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    heat = np.clip(cv2.resize(maps.max(axis=0), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+    colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
     mixed = crop * (1 - 0.7 * heat[:, :, None]) + colours * (0.7 * heat[:, :, None])
     return cv2.cvtColor(mixed.astype(np.uint8), cv2.COLOR_BGR2RGB)
 

@@ -68,6 +68,8 @@ def joint_pckh(distances: np.ndarray, joints=LIMB_JOINTS, threshold: float = 0.5
 
 def pckh_intervals(distances: np.ndarray, threshold=0.5, repeats=1000, seed=0, level=0.95) -> dict[str, tuple]:
     """Bootstrap interval (low, high) of every column: persons are drawn with replacement."""
+    if not len(distances):
+        return {}
     rng = np.random.default_rng(seed)
     hits, scored = distances <= threshold, ~np.isnan(distances)
     counts = rng.multinomial(len(distances), np.full(len(distances), 1 / len(distances)), size=repeats)  # (repeats, N)

@@ -62,7 +62,7 @@ def grow_box(box, image: tuple[int, int], aspect=0.75, margin=1.25) -> tuple[flo
     x1, y1 = max(0.0, x), max(0.0, y)
     x2, y2 = min(width - 1.0, x1 + max(0.0, w - 1)), min(height - 1.0, y1 + max(0.0, h - 1))
     w, h = x2 - x1, y2 - y1
-    if not (w >= 0 and h >= 0 and w + h > 0):
+    if not (np.isfinite(box).all() and w >= 0 and h >= 0 and w + h > 0):
         raise ValueError(f"box {tuple(map(float, box))} has no area inside a picture of {width}x{height} pixels")
     centre_x, centre_y = x1 + w / 2, y1 + h / 2
     w, h = max(w, h * aspect), max(h, w / aspect)

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
 from gccpm_lib import geometry
@@ -52,7 +51,7 @@ class PosePredictor:
         boxes None: the whole picture is one person. With a LIP recipe each box is cut out and treated as a picture.
         Raises ValueError for a picture of another form and for a box without area inside the picture.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"picture must be (H, W, 3) uint8 BGR, is {image.shape} {image.dtype}")
         if boxes is not None and len(boxes) == 0:
             return np.zeros((0, self.recipe.skeleton.num_joints, 3))
@@ -137,10 +136,17 @@ class PosePredictor:
                 )
                 for image, affine in zip(images, affines, strict=True)
             ]
-            maps = torch.from_numpy(np.stack(list(self._network_maps(crops)))).permute(0, 3, 1, 2)
-            if scale != 1:
-                maps = interpolate(maps, (height // STRIDE, width // STRIDE), mode="bilinear")
-            total = total + maps.numpy()
+            cells, size = np.diag([scale, scale, 1.0])[:2], (width // STRIDE, height // STRIDE)
+            # Cells stand for pixels 0, 8, ..., so cell k of scale 1 lies at cell k s of the scaled maps.
+            maps = [
+                cv2.warpAffine(
+                    m, cells, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+                )
+                if scale != 1
+                else m
+                for m in self._network_maps(crops)
+            ]
+            total = total + np.stack(maps).transpose(0, 3, 1, 2)
         return total / len(self.scales)
 
 
@@ -152,6 +158,8 @@ def person_score(keypoints: np.ndarray) -> float:
 
 def _pixels_of(box, image: np.ndarray) -> tuple[int, int, int, int]:
     """Box (x, y, w, h) -> first and last + 1 pixel columns and rows that it covers inside the picture."""
+    if not np.isfinite(box).all():
+        raise ValueError(f"box {tuple(box)} is not four finite numbers")
     x, y, w, h = box
     x1, y1 = max(0, round(x)), max(0, round(y))
     x2, y2 = min(image.shape[1], round(x + w)), min(image.shape[0], round(y + h))
@@ -163,7 +171,11 @@ def _pixels_of(box, image: np.ndarray) -> tuple[int, int, int, int]:
 def _pad_to_square(image: np.ndarray, side: float, padding: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     """Resize the longer side to `side` and pad to a square; also where the picture lies in it: left, top, width, height."""
     factor = side / max(image.shape[:2])
-    resized = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    if min(image.shape[:2]) * factor < 1:  # a sliver would vanish: its short side gets one pixel
+        size = [max(1, round(factor * extent)) for extent in image.shape[1::-1]]
+        resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    else:
+        resized = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     height, width = resized.shape[:2]
     longer = max(height, width)
     left, top = (longer - width) // 2, (longer - height) // 2

@@ -122,7 +122,7 @@ def own_checkpoint(run: Run, say) -> dict | None:
     if not run.checkpoint_file.exists():
         return None
     saved = checkpoints.read_checkpoint(run.checkpoint_file)
-    own, then = _as_json(run), saved["run"]
+    own, then = _as_json(run), saved.get("run", {})
     differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
     if not differing:
         return saved

@@ -78,7 +78,7 @@ def test_safetensors_are_read(tmp_path):
 
 @pytest.mark.parametrize("stages", [0, 1, 5])
 def test_depth_heatmaps_and_channels_are_read_from_the_file(tmp_path, stages):
-    shape = dict(num_heatmaps=19, num_channels=32)
+    shape = dict(num_heatmaps=5, num_channels=8)
     network = lively_network(stages, **shape)
     torch.save(prefixed(network.state_dict()), tmp_path / "published.pth")
     loaded = load_network(tmp_path / "published.pth", upsampling="nearest")
@@ -153,7 +153,6 @@ def test_a_file_of_something_else_is_refused(tmp_path, content):
         load_network(tmp_path / "other.pth", upsampling="bilinear")
 
 
-@pytest.mark.xfail(strict=True, reason="network_weights asks a list, tensor or text for its keys: AttributeError")
 @pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(1), "text"], ids=["list", "tensor", "text"])
 def test_a_file_without_named_weights_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pth")
@@ -225,7 +224,10 @@ def test_the_readmes_mobilenet_file_is_loaded_as_it_is(tmp_path):
     elsewhere = {key: value.clone() for key, value in network.state_dict().items() if not key.startswith("model.")}
     file = {f"module.model.{key}": value for key, value in source.model.state_dict().items()}
     for layer in (12, 13):
-        file |= {f"module.model.{layer}.0.weight": torch.zeros(512, 1, 3, 3), f"module.model.{layer}.1.bias": torch.zeros(512)}
+        file |= {
+            f"module.model.{layer}.0.weight": torch.zeros(512, 1, 3, 3),
+            f"module.model.{layer}.1.bias": torch.zeros(512),
+        }
     file |= {"module.fc.weight": torch.zeros(1000, 1024), "module.fc.bias": torch.zeros(1000)}
     path = tmp_path / "mobilenet_sgd_68.848.pth.tar"
     torch.save({"epoch": 12, "state_dict": without_counters(file), "best_prec1": np.float64(68.848)}, path)

@@ -84,7 +84,6 @@ def test_a_map_lights_up_where_it_is_high_and_leaves_the_rest():
     assert difference[16:24, 40:48].min() > difference[40:].max()
 
 
-@pytest.mark.xfail(strict=True, reason="heat_overlay mixes with heat below 0, which wraps round in uint8")
 def test_a_map_on_a_white_crop_leaves_no_dark_specks():
     maps = np.zeros((1, 8, 8), np.float32)
     maps[0, 3:5, 3:5] = 1  # cubic resizing falls below zero around it

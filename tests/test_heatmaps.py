@@ -74,8 +74,12 @@ def test_coco_targets_are_the_published_formula(keypoints, size):
 
 def test_other_sigmas_follow_the_same_formulas():
     keypoints = np.random.default_rng(0).uniform(0, 128, (5, 3)) + (0, 0, 1)
-    np.testing.assert_allclose(lip_targets(keypoints, (128, 128), sigma=5), lip_by_loops(keypoints, (128, 128), 5), atol=1e-6)
-    np.testing.assert_allclose(coco_targets(keypoints, (128, 128), sigma=1)[0], coco_by_loops(keypoints, (128, 128), 1)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        lip_targets(keypoints, (128, 128), sigma=5), lip_by_loops(keypoints, (128, 128), 5), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        coco_targets(keypoints, (128, 128), sigma=1)[0], coco_by_loops(keypoints, (128, 128), 1)[0], atol=1e-6
+    )
 
 
 def test_lip_value_of_one_cell_by_hand():
@@ -164,5 +168,5 @@ def test_a_cell_stands_for_eight_pixels_and_the_first_of_equal_peaks_wins():
 
 
 def test_unknown_decoder_is_refused():
-    with pytest.raises(ValueError, match="decoder 'best'.*known.*'dark'"):
+    with pytest.raises(ValueError, match=r"decoder 'best'.*known.*'dark'"):
         decode(np.zeros((1, 4, 4)), "best")

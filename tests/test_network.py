@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from conftest import lively_network
 from torch import nn
 
 from gccpm_lib.network import GCCPM, UShapedContext, count_macs, count_parameters
-from conftest import lively_network
 
 
 def meta_network(**shape) -> GCCPM:
@@ -77,7 +77,9 @@ def test_shapes_of_the_layers_are_the_published_ones():
 
 def test_the_seventh_layer_and_the_second_residual_convolutions_are_dilated():
     dilated = {
-        name for name, module in meta_network().named_modules() if isinstance(module, nn.Conv2d) and module.dilation != (1, 1)
+        name
+        for name, module in meta_network().named_modules()
+        if isinstance(module, nn.Conv2d) and module.dilation != (1, 1)
     }
     assert dilated == {"model.7.0"} | {f"refinement_stages.0.trunk.{i}.trunk.1.0" for i in (1, 2, 3)}
 
@@ -134,7 +136,7 @@ def test_each_stage_sees_the_features_and_the_maps_before_it():
 
 
 def test_unknown_context_or_upsampling_is_refused():
-    with pytest.raises(ValueError, match="context 'pyramid'.*known.*ushape"):
+    with pytest.raises(ValueError, match=r"context 'pyramid'.*known.*ushape"):
         GCCPM(context="pyramid")
-    with pytest.raises(ValueError, match="upsampling 'cubic'.*bilinear.*nearest"):
+    with pytest.raises(ValueError, match=r"upsampling 'cubic'.*bilinear.*nearest"):
         GCCPM(upsampling="cubic")

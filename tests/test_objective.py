@@ -110,7 +110,9 @@ def losses_by_loops(outputs, targets, weights, recipe) -> list[float]:
         for n in range(N):
             for k in range(H):
                 weight = weights[n][k] if weights is not None and recipe.mask_missing and k < len(weights[n]) else 1.0
-                square = sum((weight * output[n, k] - weight * targets[n, k]).flatten().tolist()[i] ** 2 for i in range(h * w))
+                square = sum(
+                    (weight * output[n, k] - weight * targets[n, k]).flatten().tolist()[i] ** 2 for i in range(h * w)
+                )
                 total += square / 2 / N if recipe.loss == "sum" else 0.5 * square / (N * h * w) / H
         losses.append(total)
     return losses

@@ -60,14 +60,16 @@ def lip_by_steps(network, image, base, scales=(1.0,), flip=False) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(90, 50), (40, 71), (64, 64), (200, 130)])
-@pytest.mark.parametrize("scales, flip", [((1.0,), False), ((0.75, 1.0, 1.25), False), ((1.0,), True), ((0.75, 1.25), True)])
+@pytest.mark.parametrize(
+    "scales, flip", [((1.0,), False), ((0.75, 1.0, 1.25), False), ((1.0,), True), ((0.75, 1.25), True)]
+)
 def test_lip_inference_is_the_published_one(size, scales, flip):
     network, image = lively_network(0), noise_picture(*size)
     found = PosePredictor(network, LIP_SMALL, scales, flip).predict(image)
     expected = lip_by_steps(network, image, 64, scales, flip)
     assert found.shape == (1, 16, 3) and found.dtype == np.float64
     np.testing.assert_array_equal(found[:, :, :2], expected[:, :, :2])
-    np.testing.assert_allclose(found[:, :, 2], expected[:, :, 2], atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 2], expected[:, :, 2], rtol=1e-3)
 
 
 def test_lip_inference_at_the_published_size_with_everything_on():
@@ -75,6 +77,13 @@ def test_lip_inference_at_the_published_size_with_everything_on():
     found = PosePredictor(network, LIP_PUBLISHED, (0.75, 1.0, 1.25), flip=True).predict(image)
     expected = lip_by_steps(network, image, 256, (0.75, 1.0, 1.25), flip=True)
     np.testing.assert_array_equal(found[:, :, :2], expected[:, :, :2])
+
+
+def bright_spot(spot, height, width) -> np.ndarray:
+    """A dark picture with a round spot that fades outwards."""
+    rows, columns = np.mgrid[:height, :width]
+    light = 255 * np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / (2 * 12.0**2))
+    return np.rint(np.repeat(light[:, :, None], 3, axis=2)).astype(np.uint8)
 
 
 class Bright(nn.Module):
@@ -89,9 +98,7 @@ class Bright(nn.Module):
 @pytest.mark.parametrize("scales", [(1.0,), (0.75, 1.0, 1.25)])
 @pytest.mark.parametrize("spot", [(60, 200), (130, 33), (97, 120)])
 def test_lip_finds_a_bright_spot_where_it_is(spot, scales, flip):
-    image = np.zeros((240, 160, 3), np.uint8)
-    cv2.circle(image, spot, 12, (255, 255, 255), -1)
-    found = PosePredictor(Bright(), LIP_PUBLISHED, scales, flip).predict(image)[0]
+    found = PosePredictor(Bright(), LIP_PUBLISHED, scales, flip).predict(bright_spot(spot, 240, 160))[0]
     assert abs(found[:, :2] - spot).max() <= 3
 
 
@@ -113,7 +120,7 @@ def test_results_come_in_the_order_of_the_boxes(recipe):
     found, order = predictor.predict(image, boxes), [2, 0, 1]
     again = predictor.predict(image, boxes[order])
     np.testing.assert_array_equal(again[:, :, :2], found[order][:, :, :2])
-    np.testing.assert_allclose(again, found[order], atol=1e-4)
+    np.testing.assert_allclose(again, found[order], rtol=1e-3)
 
 
 @pytest.mark.parametrize("recipe", [LIP_SMALL, COCO_SMALL], ids=lambda r: r.name)
@@ -123,11 +130,13 @@ def test_no_boxes_give_no_persons(recipe, boxes):
     assert found.shape == (0, recipe.skeleton.num_joints, 3)
 
 
-@pytest.mark.parametrize("recipe", [LIP_SMALL, COCO_SMALL], ids=lambda r: r.name)
-@pytest.mark.parametrize("box", [(200, 0, 10, 10), (0, -50, 30, 40), (5, 5, 0, 0)])
+@pytest.mark.parametrize(
+    "recipe, box",
+    [(r, box) for r in (LIP_SMALL, COCO_SMALL) for box in ((200, 0, 10, 10), (5, 5, 0, 0))]
+    + [(LIP_SMALL, (0, -50, 30, 40))],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 def test_a_box_outside_the_picture_is_refused(recipe, box):
-    if recipe is COCO_SMALL and box[1] < 0:
-        pytest.skip("the published rule moves a box that begins above the picture into it")
     with pytest.raises(ValueError, match="no area inside a picture of 30x20"):
         PosePredictor(Bright(), recipe).predict(noise_picture(20, 30), [box])
 
@@ -148,7 +157,6 @@ def test_pictures_of_another_form_are_refused(image):
         PosePredictor(Bright(), LIP_SMALL).predict(image)
 
 
-@pytest.mark.xfail(strict=True, reason="_pad_to_square asks cv2 for 0 columns: cv2.error instead of a picture or a ValueError")
 def test_a_very_thin_picture_is_predicted():
     assert PosePredictor(Bright(), LIP_SMALL).predict(noise_picture(300, 2)).shape == (1, 16, 3)
 
@@ -184,7 +192,7 @@ def test_coco_inference_is_the_published_one(size):
     for keypoints, box in zip(found, boxes, strict=True):
         expected = coco_by_steps(network, image, box, size)
         np.testing.assert_allclose(keypoints[:, :2], expected[:, :2], atol=1e-6)
-        np.testing.assert_allclose(keypoints[:, 2], expected[:, 2], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(keypoints[:, 2], expected[:, 2], rtol=1e-3)
 
 
 def test_coco_without_boxes_takes_the_whole_picture():
@@ -197,14 +205,13 @@ class Dots(nn.Module):
     """A network whose maps say how bright the pixel is for which each cell stands: 0, 8, 16, ..."""
 
     def forward(self, x):
-        blurred = nn.functional.avg_pool2d(x.mean(1, keepdim=True), 17, stride=1, padding=8)
+        light = x.mean(1, keepdim=True) - x.mean(1).amin()
+        blurred = nn.functional.avg_pool2d(light, 17, stride=1, padding=8)
         return [blurred[:, :, ::8, ::8].expand(-1, 17, -1, -1)]
 
 
 def bright_spot_found(recipe, spot, **options) -> np.ndarray:
-    rows, columns = np.mgrid[:300, :220]
-    light = 255 * np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / (2 * 12.0**2))
-    image = np.repeat(light[:, :, None], 3, axis=2).astype(np.uint8)
+    image = bright_spot(spot, 300, 220)
     return PosePredictor(Dots(), recipe, **options).predict(image, [(10, 10, 200, 280)])[0]
 
 
@@ -215,12 +222,14 @@ def test_coco_finds_a_bright_spot_with_and_without_the_mirrored_picture(spot, fl
         assert abs(bright_spot_found(recipe, spot, flip=flip)[:, :2] - spot).max() < tolerance
 
 
-@pytest.mark.xfail(strict=True, reason="_crop_maps resizes by cell centres 8k + 3.5, but cells stand for pixels 8k: a bias over a pixel")
 def test_coco_scales_dont_move_the_joints():
     recipe = replace(COCO_MODERN, sigma=2.0)
     spots = [(60, 200), (150, 73), (97, 120), (111, 131), (83, 97)]
     for scale in (0.75, 1.25):
-        moved = [bright_spot_found(recipe, spot, scales=(scale,))[0, :2] - bright_spot_found(recipe, spot)[0, :2] for spot in spots]
+        moved = [
+            bright_spot_found(recipe, spot, scales=(scale,))[0, :2] - bright_spot_found(recipe, spot)[0, :2]
+            for spot in spots
+        ]
         assert abs(np.mean(moved, axis=0)).max() < 0.4
 
 
@@ -258,7 +267,8 @@ def test_many_persons_are_predicted_as_one_by_one(recipe, tmp_path):
         expected.append(predictor.predict(image, [box] if box else None)[0])
     for batch_size in (1, 2, 16):
         found = predictor.predict_persons(persons, batch_size)
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_array_equal(found[:, :, :2], np.array(expected)[:, :, :2])
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
     assert predictor.predict_persons([]).shape == (0, recipe.skeleton.num_joints, 3)
 
 

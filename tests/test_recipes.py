@@ -85,7 +85,7 @@ def test_recipes_are_found_by_either_name_and_unknown_ones_refused():
     for name, recipe in RECIPES.items():
         constant = name.upper().replace("-", "_")
         assert get_recipe(name) is get_recipe(constant) is getattr(recipes, constant) is recipe and recipe.name == name
-    with pytest.raises(ValueError, match="lip-best.*known.*lip-modern"):
+    with pytest.raises(ValueError, match=r"lip-best.*known.*lip-modern"):
         get_recipe("lip-best")
 
 

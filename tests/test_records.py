@@ -61,7 +61,9 @@ def test_a_cut_off_picture_is_refused(tmp_path_factory, part, kind):
     path.write_bytes(data)
     assert read_image(path).shape == picture.shape
     path.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(DataError, match=r"a\.jpg: (picture truncated|not a readable picture) \(\d+ bytes\); unpack it again"):
+    with pytest.raises(
+        DataError, match=r"a\.jpg: (picture truncated|not a readable picture) \(\d+ bytes\); unpack it again"
+    ):
         read_image(path)
 
 

@@ -1,7 +1,9 @@
 """Archives: unpack what a data set's authors packed, nested archives too, and never outside the folder."""
 
+import gzip
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,13 +38,22 @@ def _unpack(archive: Path) -> list[str]:
                 _check_members(archive, members)
                 file.extractall(archive.parent)
         else:
+            _check_whole(archive)
             with tarfile.open(archive) as file:
                 members = file.getnames()
                 _check_members(archive, members)
                 file.extractall(archive.parent, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise DataError(f"{archive}: archive cut off or damaged ({error}); download it again") from error
     return members
+
+
+def _check_whole(archive: Path) -> None:
+    """Read a compressed tar to its end, where the checksum is: tarfile stops quietly at a damaged header."""
+    if archive.name.lower().endswith("gz"):
+        with gzip.open(archive) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def _check_members(archive: Path, members: list[str]) -> None:

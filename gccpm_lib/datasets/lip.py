@@ -8,6 +8,7 @@ A missing joint is nan,nan,nan; v = 1 means occluded and 0 visible, which the re
 often nest a folder in one of the same name; folders are found either way. Coordinates are image pixels.
 """
 
+import csv
 import io
 import os
 from pathlib import Path
@@ -96,14 +97,21 @@ def read_rows(path: str | Path, num_columns: int) -> tuple[list[str], np.ndarray
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable csv file ({error}); unpack it again") from error
-    lines = text.splitlines()
+    lines = text.rstrip("\n").split("\n") if text else []
     if not lines:
         raise DataError(f"{path}: empty; unpack it again")
     for row, line in enumerate(lines, 1):
         if line.count(",") != num_columns:
             found = line.count(",") + 1
             raise DataError(f"{path}, row {row}: {found} columns instead of {num_columns + 1}; correct or remove the row")
-    table = pd.read_csv(io.StringIO(text), header=None, dtype={0: str}, keep_default_na=False, na_values=_MISSING_CELLS)
+    table = pd.read_csv(
+        io.StringIO(text),
+        header=None,
+        dtype={0: str},
+        keep_default_na=False,
+        na_values=_MISSING_CELLS,
+        quoting=csv.QUOTE_NONE,
+    )
     for column in table.columns[1:]:
         if table[column].dtype.kind not in "fi":
             _raise_for_cell(path, table[column])
@@ -147,7 +155,8 @@ def picture_sizes(persons: list[Person]) -> np.ndarray:
     for person in persons:
         try:
             with Image.open(person.image_path) as image:
-                sizes.append(image.size)
+                turned = image.getexif().get(0x0112, 1) >= 5  # orientation tag: width and height change places
+                sizes.append(image.size[:: -1 if turned else 1])
         except OSError as error:
             raise DataError(f"{person.image_path}: picture missing or unreadable; unpack its archive again") from error
     return np.array(sizes).reshape(-1, 2)
