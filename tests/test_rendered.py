@@ -153,3 +153,11 @@ def test_coco_layout(tmp_path):
         assert entry["num_keypoints"] == (keypoints[:, 2] > 0).sum()
         assert set(keypoints[:, 2]) <= {0, 1, 2}
     assert json.loads((root / rendered.MARKER).read_text())["layout"] == "coco"
+
+
+def test_most_people_face_the_camera_and_all_views_occur():
+    rng = np.random.default_rng(0)
+    turns = np.array([pictures.draw_turn(rng) for _ in range(4000)]) % 360
+    facing = (turns < 90) | (turns > 270)
+    assert 0.75 < facing.mean() < 0.87
+    assert (np.histogram(turns, bins=12, range=(0, 360))[0] > 50).all()

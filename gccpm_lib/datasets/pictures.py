@@ -24,6 +24,11 @@ class Picture:
     opacity: np.ndarray
 
 
+def draw_turn(rng: np.random.Generator) -> float:
+    """Degrees about the vertical, 0 facing the camera: people in photographs mostly do, but all views occur."""
+    return rng.normal(0, 40) if rng.random() < 0.65 else rng.uniform(0, 360)
+
+
 def _place(rng: np.random.Generator, body: Body, turn: float, shift: np.ndarray) -> Body:
     """The body turned about the vertical by degrees and moved; jumping people leave the ground."""
     matrix = poses.rotation("z", turn)
@@ -84,7 +89,7 @@ def draw_person(rng: np.random.Generator, people: list[Body]) -> tuple[np.ndarra
         if i:  # beside or behind, seldom in front
             across = rng.choice([-1, 1]) * rng.uniform(0.4, 1.2)
             shift = np.array([across, rng.uniform(-0.5, 2.5), 0])
-        turn = rng.uniform(0, 360)
+        turn = draw_turn(rng)
         placed.append(_place(rng, body, turn, shift))
         meshes += _dressed(rng, placed[-1], i, turn)
     target = placed[0]
@@ -140,7 +145,7 @@ def draw_group(rng: np.random.Generator, people: list[Body]) -> tuple[np.ndarray
     across = rng.permutation(len(people)) * rng.uniform(0.55, 1.1) + rng.normal(0, 0.1, len(people))
     placed, meshes = [], []
     for i, body in enumerate(people):
-        turn = rng.uniform(0, 360)
+        turn = draw_turn(rng)
         placed.append(_place(rng, body, turn, np.array([across[i], rng.uniform(0, 2.2), 0])))
         meshes += _dressed(rng, placed[-1], i, turn)
     if rng.random() < 0.25:
