@@ -101,6 +101,7 @@ def test_misspelt_parameter_is_refused_before_anything_runs(project, monkeypatch
 
 
 def test_readme_quotes_the_committed_report():
-    headline = json.loads((ROOT / "reports" / "sample" / "metrics.json").read_text())["notebooks"]["04_evaluation"]["headline"]
+    report = json.loads((ROOT / "reports" / "sample" / "metrics.json").read_text())
+    headline = report["notebooks"]["04_evaluation"]["headline"]
     single, best = (headline[f"PCKh@0.5 Avg. (%), {name}"] for name in ("single scale", "multi-scale and flip"))
     assert f"{single} PCKh@0.5, {best} with multi-scale and flip" in (ROOT / "README.md").read_text()
