@@ -11,7 +11,7 @@ from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.recipes import Recipe
 
-UPPER_BODY = {"COCO": range(11)}  # joints 0-10 are the head and the arms; half-body crops exist for COCO only
+HALF_BODY_UPPER_JOINTS = {"COCO": range(11)}  # joints 0-10 are the head and the arms; half-body crops exist for COCO only
 
 
 def random_affine(
@@ -73,11 +73,11 @@ def _half_body_box(rng, person, recipe, aspect):
     labelled = person.keypoints[:, 2] > 0
     if rng.random() >= recipe.half_body_probability or labelled.sum() <= recipe.half_body_joints:
         return None
-    upper = np.isin(np.arange(len(labelled)), UPPER_BODY.get(recipe.skeleton.name, ()))
+    upper = np.isin(np.arange(len(labelled)), HALF_BODY_UPPER_JOINTS.get(recipe.skeleton.name, ()))
     halves = [half for half in (labelled & upper, labelled & ~upper) if half.sum() >= 2]
-    if len(halves) < 2:
+    if not halves:
         return None
-    points = person.keypoints[halves[int(rng.random() < 0.5)], :2].astype(np.float64)
+    points = person.keypoints[halves[int(rng.random() * len(halves))], :2].astype(np.float64)
     w, h = np.ptp(points, axis=0)
     w, h = max(w, h * aspect), max(h, w / aspect)
     return (*points.mean(axis=0), 1.5 * w, 1.5 * h) if w > 0 else None

@@ -116,6 +116,7 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
         raise ValueError(f"{path} doesn't say its recipe; give one, such as recipe='lip-published'")
     recipe = get_recipe(name or checkpoint["recipe"])
     size = input_size or checkpoint.get("input_size")
+    recipe = replace(recipe, sigma=checkpoint["sigma"]) if "sigma" in checkpoint and not name else recipe
     return replace(recipe, input_size=tuple(size)) if size else recipe
 
 
@@ -153,6 +154,8 @@ def load_backbone(network: GCCPM, path: str | Path | None = None, recipe: Recipe
         key: value.float() if value.is_floating_point() else value
         for key, value in network_weights(read_checkpoint(path or SHIPPED_BACKBONE)).items()
     }
+    if any(key.startswith("initial_stage.") for key in weights):
+        raise ValueError(f"{path}: holds a whole network, not only a MobileNet; give from_mobilenet=False to start from it")
     own = {f"model.{key}" for key in network.model.state_dict()}
     weights = {key.removeprefix("model."): value for key, value in weights.items() if key in own}
     load_weights(network.model, weights, path or SHIPPED_BACKBONE)

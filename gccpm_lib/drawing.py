@@ -91,7 +91,7 @@ def training_curves(history: Sequence[dict]) -> Figure:
     loss_axis, score_axis, rate_axis = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
     for stage, losses in enumerate(zip(*[row["losses"] for row in history], strict=True)):
-        loss_axis.plot(epochs, losses, "o-"[stage > 0 :], color=SERIES[stage % len(SERIES)], label=f"stage {stage}")
+        loss_axis.plot(epochs, losses, "-" if stage else "o-", color=SERIES[stage % len(SERIES)], label=f"stage {stage}")
     loss_axis.legend()
     validated = [row for row in history if "val" in row]
     for i, column in enumerate(("Avg.", "Head", "Wri.", "Ank.") if validated else ()):

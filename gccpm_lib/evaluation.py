@@ -19,7 +19,7 @@ HEAD_TOP, NECK = LIP.joints.index("head_top"), LIP.joints.index("neck")
 COLUMNS = {  # joints of each column of the paper's table; Head is a mean of percentages, the others have two joints
     "Head": (8, 9), "Sho.": (12, 13), "Elb.": (11, 14), "Wri.": (10, 15), "Hip": (2, 3), "Knee": (1, 4), "Ank.": (0, 5),
 }  # fmt: skip
-UPPER_BODY = tuple(range(8, 16))
+U_BODY_JOINTS = tuple(range(8, 16))
 AVERAGE = (*range(6), *range(8, 16))  # neither pelvis nor spine
 LIMB_JOINTS = (*range(6), *range(10, 16))  # the 12 joints that other data sets share
 
@@ -39,6 +39,25 @@ def normalised_distances(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.divide(distance, head[:, None], out=np.full_like(distance, np.nan), where=scored)
 
 
+def mixed_up(truth: np.ndarray, found: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+    """Right and left exchanged: percent of each pair's scored joints whose prediction lies on the other side's label.
+
+    Such a prediction misses its own joint and lies within the threshold (head sizes) of its partner; instances with both
+    labels count. Keys are the pairs' names, "ankle" and so on; truth and found as in `normalised_distances`.
+    """
+    own = normalised_distances(truth, found)
+    other = normalised_distances(truth, np.asarray(found)[:, LIP.flip_order])[:, LIP.flip_order]
+    both = ~np.isnan(own) & ~np.isnan(other)
+    swapped = both & (own > threshold) & (other <= threshold)
+    shares = {}
+    for pair in map(list, LIP.flip_pairs):
+        total = both[:, pair].sum()
+        shares[LIP.joints[pair[0]].removeprefix("r_")] = (
+            float(100 * swapped[:, pair].sum() / total) if total else float("nan")
+        )
+    return shares
+
+
 def pckh(distances: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """Distances (N, 16) in head sizes, nan where not scored -> the paper's columns in percent.
 
@@ -53,7 +72,7 @@ def _columns(hits: np.ndarray, scored: np.ndarray) -> dict[str, float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         pool = {name: 100 * hits[..., list(j)].sum(-1) / scored[..., list(j)].sum(-1) for name, j in COLUMNS.items()}
         head = (100 * hits[..., list(COLUMNS["Head"])] / scored[..., list(COLUMNS["Head"])]).mean(-1)
-        for name, joints in (("U.Body", UPPER_BODY), ("Avg.", AVERAGE)):
+        for name, joints in (("U.Body", U_BODY_JOINTS), ("Avg.", AVERAGE)):
             pool[name] = 100 * hits[..., list(joints)].sum(-1) / scored[..., list(joints)].sum(-1)
     columns = {**pool, "Head": head}
     return {name: float(v) if np.ndim(v) == 0 else v for name, v in columns.items()}

@@ -36,7 +36,11 @@ def predict(options: argparse.Namespace) -> int:
     scales = (0.75, 1.0, 1.25) if options.multiscale else (1.0,)
     predictor = PosePredictor(network, recipe, scales, options.flip, options.device)
     names, found, failed = [], [], 0
-    for path in list_pictures(options.images):
+    pictures = list_pictures(options.images)
+    twice = next((p for i, p in enumerate(pictures) if p.stem in {q.stem for q in pictures[:i]}), None)
+    if twice is not None:
+        raise DataError(f"{twice}: another picture of this name is given too; the csv can't tell them apart, rename one")
+    for path in pictures:
         try:
             image = read_image(path)
         except DataError as error:

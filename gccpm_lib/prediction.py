@@ -39,11 +39,15 @@ class PosePredictor:
 
     scales: input sizes relative to the recipe's, their maps are averaged; (0.75, 1.0, 1.25) is the published multi-scale.
     flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps".
+    stage: whose maps are read, 0 the initial stage, -1 the last.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, scales=(1.0,), flip: bool = False, device="cpu"):
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, scales=(1.0,), flip: bool = False, device="cpu", stage: int = -1
+    ):
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.recipe, self.scales, self.flip, self.device = recipe, tuple(scales), flip, device
+        self.stage = stage
 
     def predict(self, image: np.ndarray, boxes: Sequence | None = None) -> np.ndarray:
         """Picture and boxes (N, 4) x, y, w, h -> (N, K, 3) float64: x, y in picture pixels, score (the joint's peak).
@@ -106,7 +110,7 @@ class PosePredictor:
             return [maps for picture in pictures for maps in self._network_maps([picture])]
         with torch.inference_mode():
             batch = torch.from_numpy(np.stack(pictures)).to(self.device)
-            maps = self.network(normalise(batch, self.recipe))[-1][:, : self.recipe.skeleton.num_joints]
+            maps = self.network(normalise(batch, self.recipe))[self.stage][:, : self.recipe.skeleton.num_joints]
         return maps.permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
 
     # boxes: one affine crop each, peak of the cells (COCO)

@@ -34,7 +34,8 @@ class Parameter:
     name: str
     value: object
     literal: bool
-    optional: bool
+    optional: bool  # annotated as X | None
+    kinds: tuple[str, ...]  # the annotation's types, list[int] as list; none: the type of the value
     help: str
 
 
@@ -137,19 +138,17 @@ def _checked_parameters(root: Path, path: Path, name: str, given: dict, experime
 def _checked_value(parameter: Parameter, value, where: str):
     """The value if its type fits the default in the parameters cell (an int is fine for a float)."""
     default = parameter.value
-    anything_goes = not parameter.literal or default is None or default == () or default == []
-    if anything_goes or (value is None and parameter.optional):
+    kinds = parameter.kinds or (() if default is None or default == () or default == [] else (type(default).__name__,))
+    if not parameter.literal or not kinds or (value is None and parameter.optional):
         return value
-    if isinstance(default, float) and type(value) is int:
+    kind = type(value).__name__
+    if kind == "int" and kind not in kinds and "float" in kinds:
         return float(value)
-    kind = type(default)
-    wanted = (list, tuple) if kind in (list, tuple) else (kind,)
-    if type(value) in wanted:
+    if kind in kinds or (kind in ("list", "tuple") and {"list", "tuple"} & set(kinds)):
         return value
-    hint = "; write true or false" if kind is bool else ""
+    hint = "; write true or false" if kinds == ("bool",) else ""
     raise ValueError(
-        f"{where}: {parameter.name} must be {kind.__name__} (default {default!r}), "
-        f"but {value!r} is {type(value).__name__}{hint}"
+        f"{where}: {parameter.name} must be {' or '.join(kinds)} (default {default!r}), but {value!r} is {kind}{hint}"
     )
 
 
@@ -206,8 +205,9 @@ def _parameter(statement: ast.Assign | ast.AnnAssign, source: str) -> Parameter:
         value, literal = ast.literal_eval(statement.value), True
     except ValueError:
         value, literal = ast.unparse(statement.value), False
-    optional = "None" in annotation or "Optional" in annotation
-    return Parameter(target.id, value, literal, optional, _comment(statement, source.splitlines()))
+    members = [member.strip().partition("[")[0] for member in annotation.split("|") if annotation]  # list[int] | None
+    kinds = tuple(member for member in members if member != "None")
+    return Parameter(target.id, value, literal, "None" in members, kinds, _comment(statement, source.splitlines()))
 
 
 def _comment(statement: ast.stmt, lines: list[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 
 from gccpm_lib import pages, workbook
+from gccpm_lib.files import write_beside
 from gccpm_lib.markdown import markdown_html
 from gccpm_lib.profiles import Profile, read_notebook
 
@@ -33,7 +34,7 @@ def publish_page(root: Path, profile: Profile, name: str) -> Path:
         "next": _neighbour(root, profile, order[place + 1]) if place + 1 < len(order) else None,
     }
     page = pages.page_html(notebook, str(source), about)
-    return workbook.write_beside(root / "reports" / profile.name / f"{name}.html", page)
+    return write_beside(root / "reports" / profile.name / f"{name}.html", page)
 
 
 def _readable(root: Path, source: Path) -> dict:
@@ -57,7 +58,7 @@ def publish_index(root: Path, profile: Profile) -> Path:
     folder = root / "reports" / profile.name
     entries = _entries(root, profile)
     summary = _summary(profile, entries)
-    workbook.write_beside(folder / "metrics.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_beside(folder / "metrics.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     script = (pages.TEMPLATES / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
     environment.filters.update(number=_number, duration=_duration)
@@ -73,7 +74,7 @@ def publish_index(root: Path, profile: Profile) -> Path:
         script=script,
         script_hash=pages.script_hash(script),
     )
-    return workbook.write_beside(folder / "index.html", page)
+    return write_beside(folder / "index.html", page)
 
 
 def _title(notebook: Mapping, name: str) -> str:

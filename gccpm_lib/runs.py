@@ -5,9 +5,10 @@ depend on the position alone, so that the end is the same as without an interrup
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gccpm_lib import checkpoints
-from gccpm_lib.network import GCCPM
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.files import write_beside
+from gccpm_lib.network import GCCPM, STRIDE
 from gccpm_lib.objective import parameter_groups
 from gccpm_lib.recipes import Recipe, get_recipe
 
@@ -55,11 +58,21 @@ class Run:
         recipe = get_recipe(self.recipe)
         names = {f.name for f in dataclasses.fields(Run)} & {f.name for f in dataclasses.fields(Recipe)}
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return dataclasses.replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
+        full = dataclasses.replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
+        _check_input_size(full)
+        return full
 
     @property
     def checkpoint_file(self) -> Path:
         return Path(self.output_folder) / "checkpoint.pt"
+
+
+def _check_input_size(recipe: Recipe) -> None:
+    size = recipe.input_size
+    if len(size) != 2 or any(side <= 0 or side % STRIDE for side in size):
+        raise ValueError(f"input_size {list(size)} must be height and width, multiples of {STRIDE} pixels")
+    if recipe.crop == "letterbox" and size[0] != size[1]:
+        raise ValueError(f"input_size {list(size)} must be a square with recipe {recipe.name}")
 
 
 def empty_sums() -> dict:
@@ -74,6 +87,7 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None  # moving average of the weights, which is what is kept where there is one
+    data: str = ""  # fingerprint of the training persons
     epoch: int = 0  # whole epochs done
     batch: int = 0  # batches of the next epoch done
     history: list[dict] = dataclasses.field(default_factory=list)  # one row per epoch
@@ -84,11 +98,16 @@ class State:
         return self.average.module if self.average else self.network
 
 
-def start(run: Run, recipe: Recipe, say=print) -> State:
-    """Network, optimiser and position: from the run's own checkpoint, another checkpoint, MobileNet, or from nothing."""
+def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
+    """Network, optimiser and position: from the run's own checkpoint, another checkpoint, MobileNet, or from nothing.
+
+    data is the training persons' `fingerprint`. Raises ValueError where checkpoint_path doesn't hold what is asked of it.
+    """
     torch.manual_seed(run.seed)
     network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, upsampling=recipe.upsampling)
-    saved = own_checkpoint(run, say)
+    saved = own_checkpoint(run, data, say)
+    if run.from_mobilenet and not run.weights_only:
+        raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
     if saved is None and run.from_mobilenet:
         checkpoints.load_backbone(network, run.checkpoint_path or None, recipe)
     elif saved is None and run.checkpoint_path:
@@ -104,7 +123,7 @@ def start(run: Run, recipe: Recipe, say=print) -> State:
     average = None
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    state = State(network, optimizer, average)
+    state = State(network, optimizer, average, data)
     if saved is not None:
         resume(state, saved)
     return state
@@ -112,36 +131,54 @@ def start(run: Run, recipe: Recipe, say=print) -> State:
 
 # What may differ between the run that wrote a checkpoint and the one that continues it.
 FREE_TO_CHANGE = {
-    "output_folder", "dataset_folder", "checkpoint_path", "weights_only", "num_workers", "log_after", "checkpoint_after",
-    "device",
+    "output_folder", "dataset_folder", "num_workers", "log_after", "checkpoint_after", "device",
 }  # fmt: skip
 
 
-def own_checkpoint(run: Run, say) -> dict | None:
+def fingerprint(persons: Sequence[Person]) -> str:
+    """Hash of the persons' picture names, boxes and keypoints, in their order: wherever the files lie."""
+    digest = hashlib.sha256()
+    for person in persons:
+        digest.update(f"{person.name} {person.box}".encode() + person.keypoints.tobytes())
+    return digest.hexdigest()
+
+
+def own_checkpoint(run: Run, data: str, say) -> dict | None:
     """The checkpoint that this run left behind, if any. One of another run is moved aside with its folder, and said."""
     if not run.checkpoint_file.exists():
         return None
     saved = checkpoints.read_checkpoint(run.checkpoint_file)
     own, then = _as_json(run), saved.get("run", {})
     differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
-    if not differing:
+    changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
+    if saved.get("data", data) != data:
+        changes.append("other training persons or labels")
+    if not changes:
         return saved
     folder = run.checkpoint_file.parent
     aside = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
     folder.rename(aside)
-    changes = ", ".join(f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing)
-    say(f"another run's checkpoint ({changes}) moved to {aside.name}; training anew")
+    say(f"another run's checkpoint ({', '.join(changes)}) moved to {aside.name}; training anew")
     return None
 
 
 def resume(state: State, saved: dict) -> None:
-    """Put a checkpoint's state in place; ValueError when it has none or fits another network."""
-    if "optimizer" not in saved:
-        raise ValueError("the checkpoint holds weights only; give weights_only=True")
+    """Put a checkpoint's state in place; ValueError when it has none or fits another network.
+
+    Learning rates and weight decay stay those of the run, so that a checkpoint can be gone on from at other rates.
+    """
+    if "trained" not in saved:
+        raise ValueError("checkpoint_path holds no training of this library; give weights_only=True")
+    rates = [{name: group[name] for name in ("lr", "initial_lr", "weight_decay")} for group in state.optimizer.param_groups]
     checkpoints.load_weights(state.network, saved["trained"], "checkpoint")
     state.optimizer.load_state_dict(saved["optimizer"])
+    for group, own in zip(state.optimizer.param_groups, rates, strict=True):
+        group.update(own)
     if state.average is not None:
-        state.average.load_state_dict(saved["average"])
+        if saved["average"] is None:
+            checkpoints.load_weights(state.average.module, saved["trained"], "checkpoint")
+        else:
+            state.average.load_state_dict(saved["average"])
     for name in ("epoch", "batch", "history", "sums"):
         setattr(state, name, saved[name])
 
@@ -158,6 +195,8 @@ def save(state: State, run: Run) -> None:
         "shape": state.network.shape,
         "recipe": recipe.name,
         "input_size": list(recipe.input_size),
+        "sigma": recipe.sigma,
+        "data": state.data,
         "run": _as_json(run),
         "trained": state.network.state_dict(),
         "average": state.average.state_dict() if state.average else None,
@@ -166,6 +205,4 @@ def save(state: State, run: Run) -> None:
     }
     checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)
     for name, content in (("history", state.history), ("run", _as_json(run))):
-        beside = run.checkpoint_file.with_name(f"{name}.json.part")
-        beside.write_text(json.dumps(content, indent=1))
-        os.replace(beside, beside.with_suffix(""))
+        write_beside(run.checkpoint_file.with_name(f"{name}.json"), json.dumps(content, indent=1))

@@ -9,6 +9,7 @@ and after every epoch a row of the history and a checkpoint.
 import contextlib
 import functools
 import json
+import math
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe
-from gccpm_lib.runs import Run, State, empty_sums, save, start
+from gccpm_lib.runs import Run, State, empty_sums, fingerprint, save, start
 
 __all__ = ["Run", "parameter_groups", "stage_losses", "train"]
 
@@ -45,7 +46,7 @@ def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
     splits = ("train", "val") if run.train_and_val else ("train",)
     persons = [person for split in splits for person in read_lip(run.dataset_folder, split)][: run.num_train_persons]
     validation = read_lip(run.dataset_folder, "val")[: run.num_val_persons] if run.num_val_persons else []
-    state = start(run, recipe, say)
+    state = start(run, recipe, fingerprint(persons), say)
     while state.epoch < recipe.num_epochs:
         train_epoch(state, run, recipe, persons, say)
         finish_epoch(state, run, recipe, validation, say)
@@ -136,6 +137,7 @@ def computes_in_bf16(device: str) -> bool:
 
 def finish_epoch(state: State, run: Run, recipe: Recipe, validation: list[Person], say) -> None:
     """Validate, add the epoch's row to the history and save, so that a checkpoint between epochs holds all three."""
+    save(state, run)  # an interrupted validation must not cost the epoch
     sums = state.sums
     row = {
         "epoch": state.epoch + 1,
@@ -157,8 +159,8 @@ def finish_epoch(state: State, run: Run, recipe: Recipe, validation: list[Person
 
 
 def _rate(state: State, recipe: Recipe, epochs_done: float) -> float:
-    errors = [100 - row["val"]["Avg."] for row in state.history if "val" in row]
-    return learning_rate_factor(recipe, epochs_done, errors)
+    scores = [row["val"]["Avg."] for row in state.history if "val" in row]
+    return learning_rate_factor(recipe, epochs_done, [100 - score for score in scores if not math.isnan(score)])
 
 
 def _add_up(sums: dict, **more) -> None:

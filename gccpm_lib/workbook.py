@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gccpm_lib import provenance
+from gccpm_lib.files import write_beside
 from gccpm_lib.profiles import Profile, has_tag, read_notebook, read_profile
 
 PACKAGE = Path(__file__).resolve().parent
@@ -84,14 +85,6 @@ def show_figure(figure, run_folder: str | Path, name: str, caption: str = "") ->
     path = save_figure(figure, run_folder, name, caption)
     pyplot.close(figure)
     display(Image(data=path.read_bytes(), format="png", alt=caption or name, metadata={"caption": caption}))
-
-
-def write_beside(path: Path, content: str | bytes) -> Path:
-    """Write a file whole or not at all: to a .part file beside it, which is then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    return part.replace(path)
 
 
 def _fewer_colours(picture: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """PCKh by hand, by loops and at full size; files matched by name; intervals."""
 
+import json
 import math
 
 import numpy as np
@@ -287,3 +288,51 @@ def test_paired_interval_is_narrower_than_the_unpaired_ones():
     _, low, high = evaluation.paired_interval(baseline - 0.02, baseline)
     one = pckh_intervals(baseline)["Avg."]
     assert 0 <= low and high - low < 0.5 * (one[1] - one[0])
+
+
+def test_mixed_up_counts_predictions_on_the_other_sides_label():
+    truth = np.tile(np.array([50.0, 50.0, 2.0]), (4, 16, 1))
+    truth[:, :, 0] = 10 + 20 * np.arange(16)  # joints 20 px apart, head top to neck too
+    found = truth[:, :, :2].copy()
+    assert evaluation.mixed_up(truth, found)["ankle"] == 0
+    found[0, [0, 5]] = found[0, [5, 0]]  # both ankles of one of four persons
+    found[1, 0] = found[1, 5]  # the right one only
+    found[2, 0] = (300, 300)  # missed, but not mixed up
+    truth[3, 5, 2] = 0  # the left one unlabelled: the pair isn't scored
+    assert evaluation.mixed_up(truth, found)["ankle"] == 100 * 3 / 6
+    assert evaluation.mixed_up(truth, found)["knee"] == 0
+
+
+def coco_truth(tmp_path):
+    keypoints = [float(v) for k in range(17) for v in (20 + 5 * k, 30 + 7 * k, 2)]
+    person = {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "bbox": [10, 20, 120, 150], "area": 12000.0}
+    truth = {
+        "images": [{"id": 7, "file_name": "7.jpg", "height": 200, "width": 200}],
+        "annotations": [person | {"keypoints": keypoints, "num_keypoints": 17}],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    return path, keypoints
+
+
+def test_coco_ap_is_full_for_the_truth_itself_and_none_far_away(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    for shift, expected in ((0.0, 100.0), (90.0, 0.0)):
+        row = {"image_id": 7, "category_id": 1, "keypoints": [v + shift for v in keypoints], "score": 1.0}
+        results = tmp_path / "results.json"
+        results.write_text(json.dumps([row]))
+        scores = evaluation.evaluate_coco(path, results)
+        assert scores["AP"] == pytest.approx(expected) and scores["AR"] == pytest.approx(expected)
+        assert np.isnan(scores["APM"]) and scores["APL"] == pytest.approx(expected)  # the person is a large one
+
+
+def test_coco_results_of_a_strange_picture_are_refused_by_id(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{"image_id": 8, "category_id": 1, "keypoints": keypoints, "score": 1.0}]))
+    with pytest.raises(DataError, match="image_id 8"):
+        evaluation.evaluate_coco(path, results)
+    results.write_text("[{")
+    with pytest.raises(DataError, match=r"results\.json"):
+        evaluation.evaluate_coco(path, results)

@@ -42,7 +42,7 @@ def test_parameters_are_literals_with_comments(path):
     assert all("#" in line for line in lines_of(cell) if line)
 
 
-@pytest.mark.parametrize("profile", ["sample", "published"])
+@pytest.mark.parametrize("profile", ["sample", "published", "evaluate"])
 def test_profiles_name_only_known_parameters(profile):
     assert profiles.read_profile(ROOT, profile).notebooks
 

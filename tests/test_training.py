@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -250,8 +251,8 @@ def test_without_validation_the_history_has_no_score(run):
 
 
 def test_values_of_a_run_replace_those_of_its_recipe_and_none_doesnt():
-    run = Run("data", "out", recipe="lip-published", sigma=5.0, input_size=[128, 96], num_epochs=3)
-    expected = replace(LIP_PUBLISHED, sigma=5.0, input_size=(128, 96), num_epochs=3)
+    run = Run("data", "out", recipe="lip-published", sigma=5.0, input_size=[128, 128], num_epochs=3)
+    expected = replace(LIP_PUBLISHED, sigma=5.0, input_size=(128, 128), num_epochs=3)
     assert run.full_recipe() == expected
     assert Run("data", "out", recipe="lip-published").full_recipe() == LIP_PUBLISHED
 
@@ -293,7 +294,7 @@ def test_another_runs_position_is_taken_over_when_asked_for(run, whole):
 def test_weights_alone_cannot_give_a_position(run, tmp_path):
     torch.save(lively_network(0).state_dict(), tmp_path / "published.pth")
     run = replace(run, checkpoint_path=str(tmp_path / "published.pth"), from_mobilenet=False, weights_only=False)
-    with pytest.raises(ValueError, match="weights only; give weights_only=True"):
+    with pytest.raises(ValueError, match="no training of this library; give weights_only=True"):
         runs.start(run, run.full_recipe())
 
 
@@ -301,6 +302,32 @@ def test_a_checkpoint_of_another_depth_is_refused_by_name(run, tmp_path):
     torch.save(lively_network(1).state_dict(), tmp_path / "deeper.pth")
     run = replace(run, checkpoint_path=str(tmp_path / "deeper.pth"), from_mobilenet=False)
     with pytest.raises(ValueError, match=r"deeper\.pth.*refinement_stages\.0"):
+        runs.start(run, run.full_recipe())
+
+
+def test_other_labels_are_another_run(run, folder, tmp_path):
+    train(replace(run, num_epochs=1), quiet)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    lines = []
+    train(replace(run, num_epochs=1, dataset_folder=str(copy)), lines.append)
+    assert lines == []  # the same labels elsewhere: nothing left to train
+    labels = next(copy.rglob("lip_train_set.csv"))
+    labels.write_text("".join(labels.read_text().splitlines(keepends=True)[1:]))
+    train(replace(run, num_epochs=1, dataset_folder=str(copy)), lines.append)
+    assert "other training persons or labels" in lines[0]
+
+
+@pytest.mark.parametrize("size", [(100, 100), (64,), (64, 128), (0, 0)])
+def test_input_sizes_that_do_not_fit_are_refused(run, size):
+    with pytest.raises(ValueError, match="input_size"):
+        replace(run, input_size=size).full_recipe()
+
+
+def test_a_whole_network_is_not_taken_for_a_mobilenet(run, tmp_path):
+    torch.save(lively_network(0).state_dict(), tmp_path / "whole.pth")
+    run = replace(run, checkpoint_path=str(tmp_path / "whole.pth"))
+    with pytest.raises(ValueError, match="from_mobilenet=False"):
         runs.start(run, run.full_recipe())
 
 

@@ -43,7 +43,13 @@ def _unpack(archive: Path) -> list[str]:
                 members = file.getnames()
                 _check_members(archive, members)
                 file.extractall(archive.parent, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except OSError as error:
+        if error.errno is not None:  # the system's own trouble: disk full, no permission
+            raise DataError(
+                f"{archive}: can't be unpacked here ({error.strerror}); make room or change permissions"
+            ) from error
+        raise DataError(f"{archive}: archive cut off or damaged ({error}); download it again") from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{archive}: archive cut off or damaged ({error}); download it again") from error
     return members
 

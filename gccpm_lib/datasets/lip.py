@@ -10,13 +10,13 @@ often nest a folder in one of the same name; folders are found either way. Coord
 
 import csv
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
 
 SPLITS = ("train", "val")
@@ -77,13 +77,12 @@ def read_predictions(path: str | Path) -> tuple[list[str], np.ndarray]:
 def write_predictions(path: str | Path, names: list[str], keypoints: np.ndarray) -> Path:
     """Write the submission format: name.jpg,x1,y1,...,x16,y16 with integers. keypoints (N, 16, >=2)."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    comma = next((name for name in names if "," in name), None)
+    if comma is not None:
+        raise DataError(f"{path}: {comma!r} has a comma, which this csv format has no way to write; rename the picture")
     xy = np.rint(np.asarray(keypoints, dtype=np.float64)[:, :, :2]).astype(int).reshape(len(names), -1)
     lines = [",".join([name, *map(str, row)]) + "\n" for name, row in zip(names, xy.tolist(), strict=True)]
-    beside = path.with_name(path.name + ".part")
-    beside.write_text("".join(lines))
-    os.replace(beside, path)
-    return path
+    return write_beside(path, "".join(lines))
 
 
 def read_rows(path: str | Path, num_columns: int) -> tuple[list[str], np.ndarray]:
