@@ -37,7 +37,7 @@ def test_notebook_tells_a_story(path):
 def test_parameters_are_literals_with_comments(path):
     (cell,) = [cell for cell in cells(path, "code") if "parameters" in cell["metadata"].get("tags", [])]
     for statement in ast.parse("".join(cell["source"])).body:
-        assert isinstance(statement, ast.Assign)
+        assert isinstance(statement, ast.Assign | ast.AnnAssign)
         ast.literal_eval(statement.value)
     assert all("#" in line for line in lines_of(cell) if line)
 
