@@ -64,6 +64,7 @@ def draw_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_fabric(rng: np.random.Generator, plain: float = 0.4) -> Fabric:
+    """A random fabric: its colours and its pattern."""
     pattern = "plain" if rng.random() < plain else str(rng.choice(PATTERNS[1:]))
     tile = cv2.GaussianBlur(rng.normal(size=(64, 64)).astype(np.float32), (0, 0), 3, borderType=cv2.BORDER_REFLECT_101)
     tile = tile / tile.std()
@@ -71,6 +72,7 @@ def draw_fabric(rng: np.random.Generator, plain: float = 0.4) -> Fabric:
 
 
 def draw_outfit(rng: np.random.Generator, woman: float, age: float) -> Outfit:
+    """Random clothes, skin and hair for one person; age 0 to 1 as the body model counts it."""
     female = rng.random() < woman
     shirt, trousers = draw_fabric(rng), draw_fabric(rng, plain=0.75)
     jacket, skirted = rng.random() < 0.3, female and rng.random() < 0.4

@@ -215,6 +215,7 @@ class Light:
 
 
 def draw_light(rng: np.random.Generator) -> Light:
+    """A random light for one picture: where it comes from, how strong it is, and its colour."""
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 1.3)
     towards_camera = -abs(np.cos(azimuth)) if rng.random() < 0.7 else np.cos(azimuth)
     direction = np.array([np.sin(azimuth) * np.cos(height), towards_camera * np.cos(height), np.sin(height)])
