@@ -17,11 +17,16 @@ class Person:
 
     box is x, y, width, height in image pixels, or None where the whole picture is the person (LIP).
     keypoints is (K, 3) float32: x, y in image pixels (pixel centres at integers), label 0 missing, 1 occluded, 2 visible.
+    The further fields are known in COCO's layout only; area is in square pixels.
     """
 
     image_path: Path
     keypoints: np.ndarray
     box: tuple[float, float, float, float] | None = None
+    image_id: int | None = None
+    annotation_id: int | None = None
+    area: float | None = None
+    box_score: float = 1.0  # a detector's; 1 for a labelled box
 
     @property
     def name(self) -> str:
