@@ -1,19 +1,20 @@
-"""Evaluation: PCKh for LIP (COCO average precision by pycocotools), with confidence intervals. All scores in percent.
+"""Evaluation: PCKh for LIP with confidence intervals, and COCO average precision of files. All scores in percent.
 
 PCKh@0.5 counts a joint as found when it lies within half the head size |head top - neck| of the truth (Andriluka et al.,
 CVPR 2014, as LIP uses it). Occluded joints count; missing ones don't; persons without a head size aren't scored.
 """
 
-import contextlib
-import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from gccpm_lib.average_precision import Matches, match, scores
+from gccpm_lib.coco_matching import person_category
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.skeletons import LIP
+from gccpm_lib.skeletons import COCO, LIP
 
 HEAD_TOP, NECK = LIP.joints.index("head_top"), LIP.joints.index("neck")
 COLUMNS = {  # joints of each column of the paper's table; Head is a mean of percentages, the others have two joints
@@ -138,43 +139,41 @@ def evaluate_lip(truth_csv: str | Path, predictions_csv: str | Path) -> dict[str
     return pckh(normalised_distances(truth, found))
 
 
-COCO_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-
-
-def evaluate_coco(truth_json: str | Path, results_json: str | Path) -> dict[str, float]:
-    """Keypoint AP and AR of a COCO results file by pycocotools, in percent: AP AP50 AP75 APM APL AR AR50 AR75 ARM ARL.
+def evaluate_coco(truth_json: str | Path, results_json: str | Path, sigmas=None) -> dict[str, float]:
+    """Keypoint AP and AR of a COCO results file in percent: AP AP50 AP75 APM APL AR AR50 AR75 ARM ARL.
 
     Crowds and persons without keypoints aren't scored. Say beside an AP where its boxes came from and whether it is with
-    flip. A score without an instance is nan. Raises DataError for a file that can't be read, a result of an unknown
-    picture, or no result at all.
+    flip. A score without an instance is nan. sigmas and errors as in `match_coco`.
     """
-    from pycocotools.coco import COCO as CocoFile
-    from pycocotools.cocoeval import COCOeval
+    return scores(match_coco(truth_json, results_json, sigmas))
 
+
+def match_coco(truth_json: str | Path, results_json: str | Path, sigmas=None) -> Matches:
+    """Read and match a COCO annotation file and a results file, for scores, intervals and curves.
+
+    sigmas (K,): OKS constants; by default the truth's own (its category's "sigmas"), else COCO's by the joints' names.
+    Raises DataError for a file that can't be read, no result at all, and whatever `match` refuses.
+    """
     truth, results = _read_json(truth_json), _read_json(results_json)
-    if not results:
-        raise DataError(f"{results_json}: no results inside; predict the pictures of {truth_json} first")
-    known = {image["id"] for image in truth["images"]}
-    stranger = next((row["image_id"] for row in results if row["image_id"] not in known), None)
-    if stranger is not None:
-        raise DataError(f"{results_json}: image_id {stranger} is not in {truth_json}; evaluate against its own truth")
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
-        scored = COCOeval(_coco_file(CocoFile(), truth), _coco_file(CocoFile(), truth).loadRes(results), "keypoints")
-        scored.evaluate()
-        scored.accumulate()
-        scored.summarize()
-    values = [100 * value if value >= 0 else float("nan") for value in scored.stats]
-    return dict(zip(COCO_SCORES, map(float, values), strict=True))
+    if sigmas is None:
+        sigmas = _file_sigmas(truth_json, person_category(truth, str(truth_json)))
+    return match(truth, results, sigmas, names=(str(truth_json), str(results_json)))
 
 
-def _coco_file(file, content: dict):
-    file.dataset = content
-    file.createIndex()
-    return file
+def _file_sigmas(truth_json: str | Path, category: dict) -> Sequence[float] | None:
+    """OKS constants of a file's joints; None stands for COCO's."""
+    from gccpm_lib.datasets.coco import read_skeleton
+
+    own = category.get("sigmas") or category.get("keypoint_sigmas")
+    if not category.get("keypoints"):
+        return own
+    if not own and category["keypoints"] == list(COCO.joints):
+        return None  # known without reading a large file again
+    return read_skeleton(truth_json).sigmas
 
 
 def _read_json(path: str | Path):
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error

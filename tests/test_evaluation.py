@@ -1,4 +1,4 @@
-"""PCKh by hand, by loops and at full size; files matched by name; intervals."""
+"""PCKh by hand, by loops and at full size; files matched by name; intervals; COCO's files."""
 
 import json
 import math
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gccpm_lib import evaluation
+from gccpm_lib.average_precision import intervals
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import evaluate_lip, normalised_distances, pckh, pckh_intervals
-from gccpm_lib.skeletons import LIP
+from gccpm_lib.skeletons import COCO, LIP
 
 few = settings(max_examples=30, deadline=None)
 COLUMNS = ["Head", "Sho.", "Elb.", "Wri.", "Hip", "Knee", "Ank.", "U.Body", "Avg."]
@@ -303,7 +304,11 @@ def test_mixed_up_counts_predictions_on_the_other_sides_label():
     assert evaluation.mixed_up(truth, found)["knee"] == 0
 
 
+# COCO's files
+
+
 def coco_truth(tmp_path):
+    """A truth of one large person with 17 joints; its path and keypoints."""
     keypoints = [float(v) for k in range(17) for v in (20 + 5 * k, 30 + 7 * k, 2)]
     person = {"id": 1, "image_id": 7, "category_id": 1, "iscrowd": 0, "bbox": [10, 20, 120, 150], "area": 12000.0}
     truth = {
@@ -316,23 +321,120 @@ def coco_truth(tmp_path):
     return path, keypoints
 
 
+def coco_results(tmp_path, keypoints, **changes):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 7, "category_id": 1, "keypoints": keypoints, "score": 1.0} | changes]))
+    return path
+
+
+def changed(path, **changes):
+    """The truth file with entries of its first annotation or category changed; None removes one."""
+    truth = json.loads(path.read_text())
+    for key, value in changes.items():
+        record = truth["categories"][0] if key in ("keypoints", "sigmas", "keypoint_sigmas") else truth["annotations"][0]
+        record.pop(key, None)
+        record |= {} if value is None else {key: value}
+    path.write_text(json.dumps(truth))
+    return path
+
+
 def test_coco_ap_is_full_for_the_truth_itself_and_none_far_away(tmp_path):
     path, keypoints = coco_truth(tmp_path)
     for shift, expected in ((0.0, 100.0), (90.0, 0.0)):
-        row = {"image_id": 7, "category_id": 1, "keypoints": [v + shift for v in keypoints], "score": 1.0}
-        results = tmp_path / "results.json"
-        results.write_text(json.dumps([row]))
-        scores = evaluation.evaluate_coco(path, results)
+        scores = evaluation.evaluate_coco(path, coco_results(tmp_path, [v + shift for v in keypoints]))
+        assert list(scores) == ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"]
         assert scores["AP"] == pytest.approx(expected) and scores["AR"] == pytest.approx(expected)
         assert np.isnan(scores["APM"]) and scores["APL"] == pytest.approx(expected)  # the person is a large one
 
 
+def test_matches_of_files_serve_intervals(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    matches = evaluation.match_coco(path, coco_results(tmp_path, keypoints))
+    assert matches.persons.tolist() == [[1], [0], [1]] and intervals(matches, 20)["AP"] == pytest.approx((100, 100))
+
+
+def recall(path, results, sigmas=None) -> float:
+    return evaluation.evaluate_coco(path, results, sigmas)["AR"]
+
+
+def test_coco_sigmas_come_from_the_argument_the_category_or_the_names(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    shift = 0.06 * math.sqrt(12000) * math.sqrt(-2 * math.log(0.88))  # OKS 0.88 where every sigma is 0.03
+    results = coco_results(tmp_path, [v + shift * (n % 3 == 0) for n, v in enumerate(keypoints)])
+    of_coco = recall(path, results)
+    assert of_coco != 80 and recall(path, results, COCO.sigmas) == of_coco
+    assert recall(path, results, [0.03] * 17) == 80
+    assert recall(changed(path, sigmas=[0.03] * 17), results) == 80
+    assert recall(changed(path, keypoints=list(COCO.joints)), results) == 80
+    assert recall(changed(path, sigmas=None), results) == of_coco
+    assert recall(changed(path, keypoint_sigmas=[0.03] * 17), results) == 80
+
+
+def test_coco_sigmas_of_other_joints_come_by_name(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    path = changed(path, keypoints=["r_hip", "l_hip", "nose"])
+    truth = json.loads(path.read_text())
+    truth["annotations"][0]["keypoints"] = keypoints[:9]
+    path.write_text(json.dumps(truth))
+    for joint, sigma in enumerate((0.107, 0.107, 0.026)):
+        found = keypoints[:9]
+        found[3 * joint] += math.sqrt(12000) * 2 * sigma * math.sqrt(-2 * math.log(0.5))  # OKS (0.5 + 1 + 1) / 3
+        assert recall(path, coco_results(tmp_path, found)) == pytest.approx(70)  # 0.5 to 0.8
+
+
+def test_coco_persons_of_another_category_number_are_found_by_our_results(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    path.write_text(
+        path.read_text().replace('"category_id": 1', '"category_id": 3').replace('{"id": 1, "name"', '{"id": 3, "name"')
+    )
+    assert (
+        recall(path, coco_results(tmp_path, keypoints))
+        == recall(path, coco_results(tmp_path, keypoints, category_id=3))
+        == 100
+    )
+    with pytest.raises(DataError, match=r"results\.json, row 1: category_id 2 isn't 3"):
+        recall(path, coco_results(tmp_path, keypoints, category_id=2))
+
+
 def test_coco_results_of_a_strange_picture_are_refused_by_id(tmp_path):
     path, keypoints = coco_truth(tmp_path)
-    results = tmp_path / "results.json"
-    results.write_text(json.dumps([{"image_id": 8, "category_id": 1, "keypoints": keypoints, "score": 1.0}]))
-    with pytest.raises(DataError, match="image_id 8"):
+    with pytest.raises(DataError, match=r"results\.json, row 1: image_id 8 is not in .*truth\.json; evaluate"):
+        evaluation.evaluate_coco(path, coco_results(tmp_path, keypoints, image_id=8))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[{", "not a readable JSON file"),
+        ("\x00", "not a readable JSON file"),
+        ("[" * 100_000, "not a readable JSON file"),
+        ("[]", "no list of results inside; predict"),
+        ("{}", "no list of results inside"),
+        ("[3]", "row 1: no image_id"),
+        ('[{"image_id": 7}]', "row 1: no category_id; write it again with image_id, category_id, keypoints, score"),
+        (
+            '[{"image_id": 7, "category_id": 1, "keypoints": [1, 2, 3], "score": 1}]',
+            "row 1: keypoints: 3 numbers instead of 51",
+        ),
+        ('[{"image_id": 7, "category_id": 1, "keypoints": [NaN], "score": NaN}]', "row 1: keypoints"),
+    ],
+)
+def test_broken_coco_results_are_refused_by_file_and_row(tmp_path, text, message):
+    path, _ = coco_truth(tmp_path)
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(DataError, match=rf"results\.json(:|,) {message}"):
+        evaluation.evaluate_coco(path, tmp_path / "results.json")
+
+
+def test_broken_coco_truth_is_refused_by_file_and_annotation(tmp_path):
+    path, keypoints = coco_truth(tmp_path)
+    results = coco_results(tmp_path, keypoints)
+    with pytest.raises(DataError, match=r"truth\.json, annotation 1: no area"):
+        evaluation.evaluate_coco(changed(path, area=None), results)
+    with pytest.raises(DataError, match=r"results\.json: no list 'images' .*; give a COCO annotation file"):
+        evaluation.evaluate_coco(results, results)
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(DataError, match=r"truth\.json: not a readable JSON file"):
         evaluation.evaluate_coco(path, results)
-    results.write_text("[{")
-    with pytest.raises(DataError, match=r"results\.json"):
-        evaluation.evaluate_coco(path, results)
+    with pytest.raises(DataError, match=r"nowhere\.json: not a readable JSON file"):
+        evaluation.evaluate_coco(tmp_path / "nowhere.json", results)
