@@ -4,11 +4,31 @@ A keypoint array is always (K, 3): x (right) and y (down) in pixels with pixel c
 0 missing (x and y mean nothing), 1 labelled but occluded, 2 labelled and visible.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 MISSING, OCCLUDED, VISIBLE = 0, 1, 2
+# OKS constant of a joint COCO does not have: most of its body joints are near it (0.062 to 0.107); it is the shoulder's
+DEFAULT_SIGMA = 0.079
+_SIDES = {"right": "right", "r": "right", "left": "left", "l": "left"}
+_LOWER_BODY = {"hip", "knee", "ankle", "foot", "heel", "toe", "leg", "thigh", "shin"}
+# a small letter or digit before a capital one (leftKnee), or a capital before a capitalised word (LShoulder)
+_CAMEL_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def split_side(name: str) -> tuple[str, str]:
+    """Joint name -> side ('right', 'left' or 'middle': the person's own) and the rest in lower case, joined by "_".
+
+    Words end at whatever is no letter or digit and at camelCase borders; a word left, right, l or r is the side:
+    "left_eye", "r_ankle", "wrist-left", "LShoulder", "hand l". Raises ValueError for a name with both sides.
+    """
+    words = [word for word in re.split(r"[\W_]+", _CAMEL_BORDER.sub("_", name).lower()) if word]
+    sides = {_SIDES[word] for word in words if word in _SIDES}
+    if len(sides) > 1:
+        raise ValueError(f"joint {name!r} says both right and left; keep the one it belongs to")
+    return (sides.pop() if sides else "middle"), "_".join(word for word in words if word not in _SIDES)
 
 
 @dataclass(frozen=True)
@@ -16,7 +36,7 @@ class Skeleton:
     """What is known about the joints of one data set; K = len(joints)."""
 
     name: str
-    joints: tuple[str, ...]  # K names; "r_"/"l_" (or "right_"/"left_") mark the two sides
+    joints: tuple[str, ...]  # K names; the sides are marked as `split_side` reads them
     limbs: tuple[tuple[int, int], ...]  # pairs of joint indices to draw, 0-based
     flip_pairs: tuple[tuple[int, int], ...]  # joints that change places in a mirrored picture
     sigmas: tuple[float, ...] = ()  # K OKS constants (COCO keypoint evaluation); empty where the data set has none
@@ -40,8 +60,74 @@ class Skeleton:
 
     def side(self, joint: int) -> str:
         """'right', 'left' or 'middle': the person's own side, from the joint's name."""
-        name = self.joints[joint].lower()
-        return "right" if name.startswith(("r_", "right_")) else "left" if name.startswith(("l_", "left_")) else "middle"
+        return split_side(self.joints[joint])[0]
+
+    def find(self, side: str, rest: str) -> int | None:
+        """Index of the joint that `split_side` takes apart so, as in find("right", "hip"); None where there is none."""
+        return next((j for j, name in enumerate(self.joints) if split_side(name) == (side, rest)), None)
+
+    def as_dict(self) -> dict:
+        """The same in lists, strings and numbers alone, for checkpoints and JSON."""
+        return {
+            "name": self.name,
+            "joints": list(self.joints),
+            "limbs": [list(pair) for pair in self.limbs],
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "sigmas": list(self.sigmas),
+        }
+
+    @staticmethod
+    def from_dict(content: dict) -> "Skeleton":
+        """What `as_dict` gave -> an equal Skeleton. Raises ValueError for anything else."""
+        try:
+            return Skeleton(
+                name=str(content["name"]),
+                joints=tuple(str(name) for name in content["joints"]),
+                limbs=tuple((int(a), int(b)) for a, b in content["limbs"]),
+                flip_pairs=tuple((int(a), int(b)) for a, b in content["flip_pairs"]),
+                sigmas=tuple(float(sigma) for sigma in content["sigmas"]),
+            )
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise ValueError(f"not a skeleton ({error!r}); take what Skeleton.as_dict gives") from error
+
+
+def flip_pairs_of(joints: tuple[str, ...] | list[str]) -> tuple[tuple[int, int], ...]:
+    """Joint names -> pairs of indices that change places in a mirrored picture, lower index first, ordered by it.
+
+    Raises ValueError that names every joint without a partner on the other side and every one named twice.
+    """
+    places = {}
+    for index, name in enumerate(joints):
+        places.setdefault(split_side(name), []).append(index)
+    twice = [joints[j] for indices in places.values() if len(indices) > 1 for j in indices]
+    alone = [joints[indices[0]] for key, indices in places.items() if _lacks_partner(key, places)]
+    if twice or alone:
+        found = [("without a partner", alone), ("named twice", twice)]
+        told = " and ".join(f"joints {problem}: {', '.join(names)}" for problem, names in found if names)
+        raise ValueError(f"{told}; name both sides alike, as in right_ear and left_ear, or list the flip pairs")
+    pairs = [(indices[0], places["left", rest][0]) for (side, rest), indices in places.items() if side == "right"]
+    return tuple(sorted((min(pair), max(pair)) for pair in pairs))
+
+
+def _lacks_partner(key: tuple[str, str], places: dict) -> bool:
+    """Whether a joint has a side and no partner, or a side that can't be told from its word (lankle beside rankle)."""
+    side, rest = key
+    if side != "middle":
+        return ("left" if side == "right" else "right", rest) not in places
+    marks = (("left", "right"), ("right", "left"), ("l", "r"), ("r", "l"))
+    return any(rest.startswith(a) and (side, b + rest.removeprefix(a)) in places for a, b in marks)
+
+
+def sigmas_of(joints: tuple[str, ...] | list[str]) -> tuple[float, ...]:
+    """Joint names -> OKS constants: COCO's where COCO has the joint (l_shoulder is left_shoulder), else DEFAULT_SIGMA."""
+    known = dict(zip(map(split_side, COCO.joints), COCO.sigmas, strict=True))
+    return tuple(known.get(split_side(name), DEFAULT_SIGMA) for name in joints)
+
+
+def lower_body(joints: tuple[str, ...] | list[str]) -> np.ndarray:
+    """Joint names -> (K,) bool, true from the hips down: a word of the name is hip, knee, ankle, foot, toe and so on."""
+    words = [{word.removesuffix("s") for word in split_side(name)[1].split("_")} for name in joints]
+    return np.array([not _LOWER_BODY.isdisjoint(of_joint) for of_joint in words], dtype=bool)
 
 
 # Look Into Person (Gong et al., CVPR 2017): 16 joints in the order of the LIP csv files.

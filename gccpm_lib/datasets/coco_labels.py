@@ -1,0 +1,255 @@
+"""COCO's label files: read without their outlines, and checked; their joints as a Skeleton.
+
+    official    {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "keypoints", "skeleton"}],
+                 "annotations": [{"id", "image_id", "category_id", "bbox", "keypoints", "area", "iscrowd"}]}
+    converted   {"annotations": [{"bbox", "keypoints", "image_path"}]}
+
+bbox is x, y, width, height and keypoints is x1, y1, label1, ... in image pixels (x right, y down), label 0 missing,
+1 occluded, 2 visible. A category may have "sigmas", K OKS constants, and "flip_pairs", pairs of names or 0-based indices.
+"""
+
+import contextlib
+import json
+import math
+import re
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gccpm_lib.datasets.records import DataError
+from gccpm_lib.geometry import grow_box
+from gccpm_lib.skeletons import COCO, Skeleton, flip_pairs_of, sigmas_of
+
+# Outlines of people are half of an official file and most of its numbers. They are cut out of the text, where it is cheap.
+_OUTLINES = re.compile(r'"segmentation"\s*:\s*\[[^"{}]*\]')
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A label file: structure and ids are checked, boxes and keypoints are not yet."""
+
+    path: Path
+    images: dict[int, dict] | None  # by id; None: a converted file
+    annotations: list[dict]  # of persons, crowds too
+    category: dict | None  # the persons'; None: the file has no categories
+    num_joints: int
+
+    def where(self, annotation: dict) -> str:
+        """The annotation's place for messages."""
+        named = f"row {annotation['row']}" if self.images is None else f"{annotation['id']}"
+        return f"{self.path}, annotation {named}"
+
+
+def read_json(path: str | Path):
+    """Content of a JSON file, without outlines of people. Raises DataError for a file that can't be read."""
+    try:
+        text = _OUTLINES.sub('"segmentation": 0', Path(path).read_text(encoding="utf-8").removeprefix("\ufeff"))
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error
+
+
+def load_labels(path: str | Path) -> Labels:
+    """Read either form of a label file. Raises DataError for another structure, ids that are doubled or point nowhere."""
+    path, content = Path(path), read_json(path)
+    annotations, category = _records(path, content, "annotations"), _person_category(path, content)
+    if "images" in content:
+        images = _by_id(path, "image", _records(path, content, "images"))
+        _check_ids(path, annotations, images, content.get("categories"))
+        own = annotations if category is None else [a for a in annotations if _is_of(a, category)]
+    else:
+        images, own = None, annotations
+        for row, annotation in enumerate(annotations, 1):
+            annotation["row"] = row
+            if not isinstance(annotation.get("image_path"), str):
+                raise DataError(
+                    f"{path}, annotation row {row}: no image_path, and the file has no images; add the list 'images' "
+                    "(official form), or a path to every annotation (converted form)"
+                )
+    return Labels(path, images, own, category, _num_joints(own, category))
+
+
+def _records(path: Path, content, key: str) -> list[dict]:
+    records = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise DataError(f"{path}: no list {key!r} of records inside; give a COCO person-keypoints file")
+    return records
+
+
+def _by_id(path: Path, kind: str, records: list[dict]) -> dict[int, dict]:
+    known = {}
+    for row, record in enumerate(records, 1):
+        number = record.get("id")
+        if type(number) is not int:
+            raise DataError(f"{path}, {kind} row {row}: id {number!r} is not a whole number; number the {kind}s")
+        if number in known:
+            raise DataError(f"{path}, {kind} {number}: id comes twice; remove or renumber one of them")
+        known[number] = record
+    return known
+
+
+def _check_ids(path: Path, annotations: list[dict], images: dict[int, dict], categories: list[dict] | None) -> None:
+    known = [None, *(category.get("id") for category in categories)] if categories else None
+    for number, annotation in _by_id(path, "annotation", annotations).items():
+        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+        if type(image_id) is not int or image_id not in images:
+            raise DataError(f"{path}, annotation {number}: image_id {image_id!r} is not in images; add it, or remove this")
+        if known and category_id not in known:
+            raise DataError(f"{path}, annotation {number}: category_id {category_id!r} is not in categories; correct it")
+
+
+def _is_of(annotation: dict, category: dict) -> bool:
+    return annotation.get("category_id") in (None, category.get("id"))
+
+
+def _person_category(path: Path, content: dict) -> dict | None:
+    """The category with keypoints; of several the one called person. One alone need not list its keypoints."""
+    categories = _records(path, content, "categories") if "categories" in content else []
+    if not categories:
+        return None
+    jointed = [category for category in categories if category.get("keypoints")] or categories
+    persons = jointed if len(jointed) == 1 else [category for category in jointed if category.get("name") == "person"]
+    if len(persons) != 1:
+        raise DataError(f"{path}: {len(jointed)} categories could be the person's; call one of them 'person'")
+    if type(persons[0].get("id")) is not int:
+        raise DataError(f"{path}: the person's category has no id; number it as the annotations do")
+    names = persons[0].get("keypoints") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise DataError(f"{path}, category {persons[0]['id']}: keypoints must be a list of different names; correct them")
+    return persons[0]
+
+
+def _num_joints(annotations: list[dict], category: dict | None) -> int:
+    if category and category.get("keypoints"):
+        return len(category["keypoints"])
+    first = next((a["keypoints"] for a in annotations if a.get("keypoints") and isinstance(a["keypoints"], list)), [])
+    return len(first) // 3
+
+
+def _packed(values, kind: str) -> array | None:
+    """A list of numbers as float32 ("f") or float64 ("d"); None for anything else, true and false too."""
+    if isinstance(values, list) and set(map(type, values)) <= {int, float}:
+        with contextlib.suppress(OverflowError):  # a whole number beyond float64
+            return array(kind, values)
+    return None
+
+
+def stack_keypoints(labels: Labels, annotations: list[dict]) -> np.ndarray:
+    """(N, K, 3) float32: x, y, label of these annotations, x and y of label 0 set to 0.
+
+    Raises DataError that names the annotation whose keypoints aren't 3 K finite numbers with labels 0, 1, 2.
+    """
+    K, rows = labels.num_joints, []
+    for annotation in annotations:
+        row = _packed(annotation["keypoints"], "f")
+        if row is None:
+            raise DataError(f"{labels.where(annotation)}: keypoints must be a flat list of numbers; correct or remove it")
+        if len(row) != 3 * K:
+            raise DataError(f"{labels.where(annotation)}: {len(row)} numbers for {K} keypoints; write {3 * K}")
+        rows.append(row)
+    points = np.frombuffer(bytearray().join(rows), np.float32).reshape(len(rows), K, 3)
+    _refuse(labels, annotations, ~np.isfinite(points), "a keypoint is nan or infinite")
+    _refuse(labels, annotations, ~np.isin(points[:, :, 2:], (0, 1, 2)), "a keypoint's label is not 0, 1 or 2")
+    points[points[:, :, 2] == 0] = 0
+    return points
+
+
+def _refuse(labels: Labels, annotations: list[dict], bad: np.ndarray, problem: str) -> None:
+    if bad.any():
+        raise DataError(f"{labels.where(annotations[int(bad.any(axis=(1, 2)).argmax())])}: {problem}; correct or remove it")
+
+
+def box_numbers(where: str, box) -> tuple[float, float, float, float]:
+    """bbox -> x, y, width, height. Raises DataError unless they are finite."""
+    numbers = _packed(box, "d")
+    if numbers is None or len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: bbox must be four finite numbers (x, y, width, height); correct or remove it")
+    return tuple(numbers)
+
+
+def check_box(where: str, box, image: dict | None) -> tuple[float, float, float, float]:
+    """bbox -> x, y, width, height. DataError unless they are finite and cover some of the picture.
+
+    The published rule for boxes decides what has an extent. Without the picture's size its far sides aren't known.
+    """
+    x, y, w, h = box_numbers(where, box)
+    height, width = _size(image)
+    if 0 <= x < width - 1 and 0 <= y < height - 1 and w > 1 and h > 1:
+        return x, y, w, h  # as nearly all are; the rule accepts them, but takes its time
+    try:
+        grow_box((x, y, w, h), (height, width))
+        inside = w >= 0 and h >= 0 and x + max(w, 1) > 0 and y + max(h, 1) > 0  # the rule moves boxes in from the left
+    except ValueError:
+        inside = False
+    if not inside:
+        size = f" of {width}x{height} pixels" if width < math.inf else ""
+        raise DataError(f"{where}: bbox {[x, y, w, h]} has no area inside its picture{size}; correct or remove it")
+    return x, y, w, h
+
+
+def _size(image: dict | None) -> tuple[float, float]:
+    """Height, width of a picture by its record, inf where they aren't known."""
+    height, width = (image or {}).get("height"), (image or {}).get("width")
+    known = all(type(side) in (int, float) and 0 < side < 1e9 for side in (height, width))
+    return (height, width) if known else (math.inf, math.inf)
+
+
+def read_skeleton(path: str | Path) -> Skeleton | None:
+    """The joints that a label file lists, with its limbs, flip pairs and OKS sigmas; None for one that lists no joints.
+
+    Flip pairs and sigmas that the file doesn't give come from the names. COCO's 17 joints give skeletons.COCO itself.
+    Raises DataError naming file, category and joints.
+    """
+    path, content = Path(path), read_json(path)
+    _records(path, content, "annotations")
+    category = _person_category(path, content)
+    if not (category and category.get("keypoints")):
+        return None
+    joints = tuple(category["keypoints"])
+    try:
+        skeleton = Skeleton(
+            name=str(category.get("name") or path.stem),
+            joints=joints,
+            limbs=_pairs("skeleton", category.get("skeleton") or [], range(1, len(joints) + 1)),
+            flip_pairs=_flip_pairs(category, joints),
+            sigmas=_sigmas(category, joints),
+        )
+    except ValueError as error:
+        raise DataError(f"{path}, category {category['id']}: {error}") from error
+    same = (joints, skeleton.flip_pairs, skeleton.sigmas) == (COCO.joints, COCO.flip_pairs, COCO.sigmas)
+    return COCO if same else skeleton
+
+
+def _pairs(key: str, pairs, numbers: range) -> tuple[tuple[int, int], ...]:
+    """Pairs of joint numbers, counted as in the file -> pairs of indices."""
+    good = isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+    if not good or not all(type(j) is int and j in numbers for pair in pairs for j in pair):
+        raise ValueError(f"{key} must be pairs of joint numbers from {numbers[0]} to {numbers[-1]}; correct them")
+    return tuple((a - numbers[0], b - numbers[0]) for a, b in pairs)
+
+
+def _flip_pairs(category: dict, joints: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    given = category.get("flip_pairs")
+    if given is None:
+        return flip_pairs_of(joints)
+    places = {name: index for index, name in enumerate(joints)}
+    if isinstance(given, list) and all(isinstance(pair, list) for pair in given):
+        given = [[places.get(j, j) if isinstance(j, str) else j for j in pair] for pair in given]
+    pairs = _pairs("flip_pairs", given, range(len(joints)))
+    flat = [j for pair in pairs for j in pair]
+    if len(set(flat)) < len(flat):
+        raise ValueError("a joint comes twice in flip_pairs; name each at most once")
+    return tuple(sorted((min(pair), max(pair)) for pair in pairs))
+
+
+def _sigmas(category: dict, joints: tuple[str, ...]) -> tuple[float, ...]:
+    given = category.get("sigmas") or category.get("keypoint_sigmas")
+    if not given:
+        return sigmas_of(joints)
+    if not isinstance(given, list) or not all(type(value) in (int, float) and 0 < value < 1e9 for value in given):
+        raise ValueError("sigmas must be numbers above 0; correct them")
+    if len(given) != len(joints):
+        raise ValueError(f"{len(given)} sigmas for {len(joints)} keypoints; give one each")
+    return tuple(map(float, given))
