@@ -10,8 +10,7 @@ import numpy as np
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.recipes import Recipe
-
-HALF_BODY_UPPER_JOINTS = {"COCO": range(11)}  # joints 0-10 are the head and the arms; half-body crops exist for COCO only
+from gccpm_lib.skeletons import lower_body
 
 
 def random_affine(
@@ -73,8 +72,8 @@ def _half_body_box(rng, person, recipe, aspect):
     labelled = person.keypoints[:, 2] > 0
     if rng.random() >= recipe.half_body_probability or labelled.sum() <= recipe.half_body_joints:
         return None
-    upper = np.isin(np.arange(len(labelled)), HALF_BODY_UPPER_JOINTS.get(recipe.skeleton.name, ()))
-    halves = [half for half in (labelled & upper, labelled & ~upper) if half.sum() >= 2]
+    lower = lower_body(recipe.skeleton.joints)
+    halves = [half for half in (labelled & ~lower, labelled & lower) if half.sum() >= 2]
     if not halves:
         return None
     points = person.keypoints[halves[int(rng.random() * len(halves))], :2].astype(np.float64)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import Recipe, get_recipe
+from gccpm_lib.skeletons import Skeleton
 
 SHIPPED_BACKBONE = Path(__file__).parent / "weights" / "mobilenet_v1_imagenet_half.safetensors"
 
@@ -114,9 +115,16 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
     checkpoint = read_checkpoint(path)
     if not (name or checkpoint.get("recipe")):
         raise ValueError(f"{path} doesn't say its recipe; give one, such as recipe='lip-published'")
+    return recipe_in(checkpoint, name, input_size)
+
+
+def recipe_in(checkpoint: dict, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
+    """`recipe_of` for a checkpoint that is read already: our own hold the recipe's name, input size, sigma, skeleton."""
     recipe = get_recipe(name or checkpoint["recipe"])
     size = input_size or checkpoint.get("input_size")
     recipe = replace(recipe, sigma=checkpoint["sigma"]) if "sigma" in checkpoint and not name else recipe
+    if "skeleton" in checkpoint:
+        recipe = replace(recipe, skeleton=Skeleton.from_dict(checkpoint["skeleton"]))
     return replace(recipe, input_size=tuple(size)) if size else recipe
 
 
@@ -160,21 +168,23 @@ def load_backbone(network: GCCPM, path: str | Path | None = None, recipe: Recipe
     weights = {key.removeprefix("model."): value for key, value in weights.items() if key in own}
     load_weights(network.model, weights, path or SHIPPED_BACKBONE)
     if path is None and recipe is not None:
-        adapt_input(network.model[0], recipe)
+        adapt_input(network.model[0], recipe, replace(recipe, channels="rgb", mean=(127.5,) * 3, std=(127.5,) * 3))
 
 
-def adapt_input(first: nn.Sequential, recipe: Recipe) -> None:
-    """Make the first layer (convolution, batch normalisation) see recipe pixels as it saw RGB, x / 127.5 - 1.
+def adapt_input(first: nn.Sequential, recipe: Recipe, trained: Recipe) -> None:
+    """Make the first layer (convolution, batch normalisation) see recipe's pixels as it saw those of the recipe `trained`.
 
-    With x = std y + mean the trained input is a y + b, a = std / 127.5, b = mean / 127.5 - 1: a goes into the weights,
-    b's share of the output into the running mean.
+    With x = std y + mean in both, the trained input is a y + b, a = std / trained std, b = (mean - trained mean) / trained
+    std, channel by channel: a goes into the weights, b's share of the output into the running mean.
     """
     convolution, norm = first[0], first[1]
+    turned = recipe.channels != trained.channels
     std, mean = torch.tensor(recipe.std), torch.tensor(recipe.mean)
+    old_std, old_mean = (torch.tensor(v[::-1] if turned else v) for v in (trained.std, trained.mean))
     with torch.no_grad():
-        weight = convolution.weight.flip(1) if recipe.channels == "bgr" else convolution.weight.clone()
-        norm.running_mean -= (weight.sum((2, 3)) * (mean / 127.5 - 1)).sum(1)
-        convolution.weight.copy_(weight * (std / 127.5)[None, :, None, None])
+        weight = convolution.weight.flip(1) if turned else convolution.weight.clone()
+        norm.running_mean -= (weight.sum((2, 3)) * ((mean - old_mean) / old_std)).sum(1)
+        convolution.weight.copy_(weight * (std / old_std)[None, :, None, None])
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict) -> None:

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from gccpm_lib import geometry
+from gccpm_lib.datasets.records import Person, read_image
+from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import VISIBLE, Skeleton
 
 COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#7A7A7A"}  # Okabe and Ito's vermilion and blue
+SHOWN_SCORES = ("Avg.", "Head", "Wri.", "Ank.", "AP", "AP50", "AP75", "AR")  # of the training curves
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
@@ -21,13 +25,17 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
 
-def draw_pose(image: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton, side: int = 256) -> np.ndarray:
+def draw_pose(
+    image: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton, side: int = 256, box: Sequence[float] | None = None
+) -> np.ndarray:
     """Picture (H, W, 3) uint8 BGR with a pose (K, 3) on it -> RGB square of this many pixels, letterboxed in white.
 
     The third column is a label (0 missing, 1 occluded, 2 visible) of the truth; predictions are drawn as visible where
-    it is another number above 0.
+    it is another number above 0. box (x, y, w, h): only the square around it is shown, with COCO's margin.
     """
     affine = geometry.letterbox_to_affine(image.shape[:2], (side, side))
+    if box is not None:
+        affine = geometry.box_to_affine(box, image.shape[:2], (side, side))
     canvas = cv2.cvtColor(geometry.warp(image, affine, (side, side), 255), cv2.COLOR_BGR2RGB)
     points, known = geometry.apply(affine, keypoints)[:, :2], keypoints[:, 2] > 0
     width = max(1, side // 110)
@@ -86,7 +94,7 @@ def heat_overlay(crop: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def training_curves(history: Sequence[dict]) -> Figure:
-    """Losses of every stage, validation PCKh and learning rate over the epochs, from `training.train`'s history."""
+    """Losses of every stage, validation scores and learning rate over the epochs, from `training.train`'s history."""
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss_axis, score_axis, rate_axis = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in history]
@@ -94,17 +102,53 @@ def training_curves(history: Sequence[dict]) -> Figure:
         loss_axis.plot(epochs, losses, "-" if stage else "o-", color=SERIES[stage % len(SERIES)], label=f"stage {stage}")
     loss_axis.legend()
     validated = [row for row in history if "val" in row]
-    for i, column in enumerate(("Avg.", "Head", "Wri.", "Ank.") if validated else ()):
+    shown = [column for column in SHOWN_SCORES if validated and column in validated[0]["val"]]
+    for i, column in enumerate(shown):
         values = [row["val"][column] for row in validated]
         score_axis.plot([row["epoch"] for row in validated], values, "o-", color=SERIES[i], label=column)
-    if validated:
+    if shown:
         score_axis.legend()
     rate_axis.plot(epochs, [row["lr"] for row in history], "o-", color=SERIES[0])
-    titles = ("training loss", "validation PCKh@0.5 (%)", "learning rate at the end of the epoch")
+    titles = (
+        "training loss",
+        "validation PCKh@0.5 (%)" if "Avg." in shown else "validation AP and AR (%)",
+        "learning rate at the end of the epoch",
+    )
     for axis, title in zip((loss_axis, score_axis, rate_axis), titles, strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
+    return figure
+
+
+def epoch_examples(history: Sequence[dict], subjects: Sequence[Person], skeleton: Skeleton) -> Figure | None:
+    """The same persons after the first, a middle and the last validated epoch; None where no epoch was validated."""
+    validated = [row for row in history if "examples" in row]
+    moments = [validated[i] for i in sorted({0, len(validated) // 2, len(validated) - 1})] if validated else []
+    shown = [(row, person, found) for row in moments for person, found in zip(subjects, row["examples"], strict=False)]
+    pictures = [
+        draw_pose(read_image(person.image_path), as_visible(np.array(found)), skeleton, box=person.box)
+        for _, person, found in shown
+    ]
+    return gallery(pictures, [f"epoch {row['epoch']}" for row, _, _ in shown]) if shown else None
+
+
+def box_and_crop(image: np.ndarray, person: Person, recipe: Recipe) -> Figure:
+    """A scene (H, W, 3) uint8 BGR with a person's box and the frame cut out around it; beside it the crop with labels."""
+    affine = geometry.box_to_affine(person.box, image.shape[:2], recipe.input_size)
+    (height, width), (x, y, w, h) = recipe.input_size, person.box
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height], [0, 0]])
+    frame = geometry.apply(geometry.invert(affine), corners)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(image[:, :, ::-1])
+    left.plot([x, x + w, x + w, x, x], [y, y, y + h, y + h, y], color=SERIES[1], label="box")
+    left.plot(frame[:, 0], frame[:, 1], "--", color=SERIES[0], label="crop")
+    left.legend()
+    crop = geometry.warp(image, affine, recipe.input_size, recipe.padding)
+    right.imshow(draw_pose(crop, geometry.apply(affine, person.keypoints), recipe.skeleton))
+    for axis in (left, right):
+        axis.set_axis_off()
     return figure
 
 
@@ -120,6 +164,21 @@ def joint_bars(values: dict[str, np.ndarray], joints: Sequence[str], title: str)
     axis.set_title(title, fontsize=10)
     axis.grid(axis="x", alpha=0.3)
     axis.legend()
+    return figure
+
+
+def stacked_bars(shares: pd.DataFrame, title: str) -> Figure:
+    """Horizontal bars of percentages: one bar per row, one part per column, the first one light."""
+    figure = Figure(figsize=(8, 0.3 * len(shares) + 1.2), layout="constrained")
+    axis, left = figure.subplots(), np.zeros(len(shares))
+    for column, colour in zip(shares.columns, ("#D9D9D9", *SERIES), strict=False):
+        axis.barh(range(len(shares)), shares[column], left=left, color=colour, label=column, edgecolor="white")
+        left = left + shares[column].to_numpy()
+    axis.set_yticks(range(len(shares)), shares.index)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 100)
+    axis.set_title(title, fontsize=10)
+    axis.legend(ncols=len(shares.columns), loc="upper center", bbox_to_anchor=(0.5, -0.04), frameon=False)
     return figure
 
 

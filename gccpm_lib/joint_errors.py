@@ -20,6 +20,7 @@ from gccpm_lib.skeletons import LIP, Skeleton
 KINDS = ("good", "jitter", "inversion", "swap", "miss", "undetected")  # names of the codes
 GOOD, JITTER, INVERSION, SWAP, MISS, UNDETECTED = range(6)
 NOT_SCORED = -1
+LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 GOOD_LIMIT = math.sqrt(-math.log2(0.85))  # the error, in tolerances, at which the similarity is 0.85: about 0.48
 
 
@@ -89,6 +90,33 @@ def kind_shares(kinds: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         shares = 100 * totals / totals.sum(axis=1, keepdims=True)
     return pd.DataFrame(shares, index=[*skeleton.joints, "all"], columns=list(KINDS[:count]))
+
+
+def found_percent(errors: np.ndarray) -> np.ndarray:
+    """Errors (N, K) in tolerances -> (K,) percent of the scored instances within 1, nan for a joint without one."""
+    with np.errstate(invalid="ignore"):
+        return 100 * (errors <= 1).sum(axis=0) / (~np.isnan(errors)).sum(axis=0)
+
+
+def by_joint(errors: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
+    """A row per joint: percent found, median error, and the error that nine of ten instances keep within, in tolerances."""
+    known = [column[~np.isnan(column)] for column in errors.T]
+    return pd.DataFrame(
+        {
+            "found (%)": found_percent(errors),
+            "median error": [np.median(column) if len(column) else np.nan for column in known],
+            "90 % within": [np.quantile(column, 0.9, method="lower") if len(column) else np.nan for column in known],
+        },
+        index=skeleton.joints,
+    )
+
+
+def limb_score(errors: np.ndarray, skeleton: Skeleton) -> float:
+    """Percent found of the joints that data sets share, pooled: shoulders, elbows, wrists, hips, knees and ankles."""
+    joints = [skeleton.find(side, limb) for limb in LIMB_JOINTS for side in ("right", "left")]
+    shared = errors[:, [joint for joint in joints if joint is not None]]
+    scored = ~np.isnan(shared)
+    return float(100 * (shared[scored] <= 1).mean()) if scored.any() else float("nan")
 
 
 def _partner_errors(persons: Sequence[Person], found: np.ndarray, skeleton: Skeleton) -> np.ndarray:

@@ -5,6 +5,7 @@ processes nor an interruption changes what the network sees.
 """
 
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gccpm_lib.augment import augmented_crop
-from gccpm_lib.datasets.records import Person, read_image
+from gccpm_lib.datasets.records import Person, blamed_on, read_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
 from gccpm_lib.recipes import Recipe
 
@@ -41,7 +42,8 @@ class TrainingSet(Dataset):
         person = self.persons[key.index]
         rng = np.random.default_rng([self.seed, key.epoch, key.index])
         image = read_image(person.image_path)
-        crop, keypoints, order = augmented_crop(rng, image, person, self.recipe, key.size)
+        with blamed_on(person):
+            crop, keypoints, order = augmented_crop(rng, image, person, self.recipe, key.size)
         targets, weights = make_targets(keypoints, key.size, self.recipe)
         return crop, targets, weights, order
 
@@ -73,6 +75,17 @@ def epoch_batches(num_persons: int, epoch: int, recipe: Recipe, seed: int) -> li
         [Key(epoch, int(index), crop_size(recipe, part)) for index in order[start : start + recipe.batch_size]]
         for start, part in zip(starts, progress, strict=True)
     ]
+
+
+def samples_per_second(persons: Sequence[Person], recipe: Recipe, seed: int, count: int = 200) -> float:
+    """How fast this one process makes samples of the first epoch."""
+    samples = TrainingSet(persons, recipe, seed)
+    keys = [key for batch in epoch_batches(len(persons), 0, recipe, seed) for key in batch][:count]
+    samples[keys[0]]  # the first picture warms up
+    started = time.perf_counter()
+    for key in keys:
+        samples[key]
+    return len(keys) / (time.perf_counter() - started)
 
 
 def make_loader(training_set: TrainingSet, batches: list[list[Key]], num_workers: int) -> DataLoader:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gccpm_lib import geometry
-from gccpm_lib.datasets.records import Person, read_image
+from gccpm_lib.datasets.records import Person, blamed_on, read_image
 from gccpm_lib.heatmaps import decode, peaks
 from gccpm_lib.network import STRIDE
 from gccpm_lib.recipes import Recipe
@@ -79,9 +79,20 @@ class PosePredictor:
                 bar.update(len(batch))
         return np.concatenate(found)
 
+    def compare_decoders(
+        self, persons: Sequence[Person], decoders: Sequence[str], batch_size: int = 16
+    ) -> dict[str, np.ndarray]:
+        """Decoder (a name of `heatmaps.decode`) -> (N, K, 3), all from the very same maps; for recipes with boxes."""
+        found = {name: [np.zeros((0, self.recipe.skeleton.num_joints, 3))] for name in decoders}
+        for batch in tqdm([persons[i : i + batch_size] for i in range(0, len(persons), batch_size)], leave=False):
+            maps, affines = self._box_maps(_pictures_and_boxes(batch))
+            for name in decoders:
+                found[name].append(self._decoded(maps, affines, name))
+        return {name: np.concatenate(batches) for name, batches in found.items()}
+
     def _predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
         if self.recipe.crop == "box":
-            return self._predict_boxes([(read_image(person.image_path), person.box) for person in persons])
+            return self._predict_boxes(_pictures_and_boxes(persons))
         return self._predict_pictures([read_image(person.image_path) for person in persons])
 
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
@@ -116,6 +127,10 @@ class PosePredictor:
     # boxes: one affine crop each, peak of the cells (COCO)
 
     def _predict_boxes(self, pictures_and_boxes: list[tuple[np.ndarray, Sequence]]) -> np.ndarray:
+        return self._decoded(*self._box_maps(pictures_and_boxes), self.recipe.decoder)
+
+    def _box_maps(self, pictures_and_boxes: list[tuple[np.ndarray, Sequence]]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Maps (N, K, h, w) of the boxes' crops, and the picture -> crop affines."""
         size = self.recipe.input_size
         affines = [geometry.box_to_affine(box, image.shape[:2], size) for image, box in pictures_and_boxes]
         images = [image for image, _ in pictures_and_boxes]
@@ -125,7 +140,10 @@ class PosePredictor:
             mirror = geometry.mirror(size[1] - STRIDE + 1)
             mirrored = self._crop_maps(images, [geometry.compose(affine, mirror) for affine in affines])
             maps = (maps + mirrored[:, self.recipe.skeleton.flip_order, :, ::-1]) / 2
-        found = [decode(m, self.recipe.decoder, sigma=self.recipe.sigma) for m in maps]
+        return maps, affines
+
+    def _decoded(self, maps: np.ndarray, affines: list[np.ndarray], decoder: str) -> np.ndarray:
+        found = [decode(m, decoder, sigma=self.recipe.sigma) for m in maps]
         return np.stack([geometry.apply(geometry.invert(a), f) for a, f in zip(affines, found, strict=True)])
 
     def _crop_maps(self, images: list[np.ndarray], affines: list[np.ndarray]) -> np.ndarray:
@@ -152,6 +170,15 @@ class PosePredictor:
             ]
             total = total + np.stack(maps).transpose(0, 3, 1, 2)
         return total / len(self.scales)
+
+
+def _pictures_and_boxes(persons: Sequence[Person]) -> list[tuple[np.ndarray, Sequence]]:
+    """Each person's picture, read once for all of its persons, and box; DataError naming a person without area in it."""
+    images = {path: read_image(path) for path in {person.image_path for person in persons}}
+    for person in persons:
+        with blamed_on(person):
+            geometry.grow_box(person.box, images[person.image_path].shape[:2])
+    return [(images[person.image_path], person.box) for person in persons]
 
 
 def person_score(keypoints: np.ndarray) -> float:

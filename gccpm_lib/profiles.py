@@ -2,6 +2,7 @@
 
 A profile is a YAML file with the keys title, description, notebooks (name -> parameters, in order) and needs
 (name -> the notebooks that must have run before). `gccpm reproduce --profile NAME` reads notebooks/profiles/NAME.yaml.
+One notebook can make several pages: a name of its own with the keys notebook (which one) and label (told in the title).
 """
 
 import ast
@@ -17,12 +18,14 @@ import yaml
 
 @dataclass(frozen=True)
 class Profile:
-    """What one run consists of; notebooks maps each name to all parameters that are injected into it."""
+    """What one run consists of; notebooks maps each page's name to all parameters that are injected into its notebook."""
 
     name: str
     title: str
     description: str
     notebooks: dict[str, dict]
+    sources: dict[str, str]  # page -> the notebook that makes it
+    labels: dict[str, str]  # page -> what sets it apart from the notebook's other pages; "" mostly
     needs: dict[str, tuple[str, ...]]
     cover: str = ""  # the figure that the index page shows on top, by its name
 
@@ -86,16 +89,21 @@ def read_profile(root: Path, name_or_path: str, settings: Iterable[str] = ()) ->
     for key in content:
         _expect_known(key, ("title", "description", "notebooks", "needs", "cover"), str(path), "key")
     chosen = {str(name): dict(given or {}) for name, given in content["notebooks"].items()}
+    sources = {name: str(given.pop("notebook", name)) for name, given in chosen.items()}
+    labels = {name: str(given.pop("label", "")) for name, given in chosen.items()}
     origins = {}
     for text in settings:
         notebook, parameter, value = parse_setting(text)
         _expect_known(notebook, chosen, f"--set {text}", "notebook")
         chosen[notebook][parameter] = value
         origins[notebook, parameter] = f"--set {text}"
-    notebooks = {name: _checked_parameters(root, path, name, given, path.stem, origins) for name, given in chosen.items()}
+    notebooks = {
+        name: _checked_parameters(root, path, name, sources[name], given, origins) for name, given in chosen.items()
+    }
     needs = _checked_needs(path, content.get("needs") or {}, list(notebooks))
     title, description = str(content.get("title") or path.stem), str(content.get("description") or "")
-    return Profile(path.stem, title, description.strip(), notebooks, needs, str(content.get("cover") or ""))
+    cover = str(content.get("cover") or "")
+    return Profile(path.stem, title, description.strip(), notebooks, sources, labels, needs, cover)
 
 
 def _profile_path(root: Path, name_or_path: str) -> Path:
@@ -121,13 +129,14 @@ def _checked_needs(path: Path, needs: Mapping, order: list[str]) -> dict[str, tu
     return {name: tuple(needs.get(name, ())) for name in order}
 
 
-def _checked_parameters(root: Path, path: Path, name: str, given: dict, experiment: str, origins: dict) -> dict:
-    """One notebook's parameters, types checked, experiment_name added where the notebook declares it."""
-    file = root / "notebooks" / f"{name}.ipynb"
+def _checked_parameters(root: Path, path: Path, name: str, source: str, given: dict, origins: dict) -> dict:
+    """One page's parameters, types checked, experiment_name and page_name added where the notebook declares them."""
+    file = root / "notebooks" / f"{source}.ipynb"
     if not file.is_file():
-        _expect_known(name, sorted(other.stem for other in file.parent.glob("*.ipynb")), str(path), "notebook")
+        _expect_known(source, sorted(other.stem for other in file.parent.glob("*.ipynb")), str(path), "notebook")
     known = {parameter.name: parameter for parameter in read_parameters(read_notebook(file), str(file))}
-    checked = {"experiment_name": experiment} if "experiment_name" in known else {}
+    own = {"experiment_name": path.stem, "page_name": name}
+    checked = {key: value for key, value in own.items() if key in known}
     for key, value in given.items():
         where = origins.get((name, key), f"{path}: {name}")
         _expect_known(key, known, where, f"parameter of {name}")

@@ -26,7 +26,7 @@ def publish_page(root: Path, profile: Profile, name: str) -> Path:
     order = list(profile.notebooks)
     place = order.index(name)
     about = {
-        "title": _title(notebook, name),
+        "title": _title(notebook, profile, name),
         "report": profile.title,
         "failure": failure,
         "status": status,
@@ -50,7 +50,7 @@ def last_run(root: Path, profile: Profile, name: str) -> tuple[Path, str]:
     for ending, status in ((".failed.ipynb", "failed"), (".ipynb", "done")):
         if (folder / f"{name}{ending}").is_file():
             return folder / f"{name}{ending}", status
-    return root / "notebooks" / f"{name}.ipynb", "not run"
+    return workbook.source_notebook(root, profile, name), "not run"
 
 
 def publish_index(root: Path, profile: Profile) -> Path:
@@ -77,12 +77,14 @@ def publish_index(root: Path, profile: Profile) -> Path:
     return write_beside(folder / "index.html", page)
 
 
-def _title(notebook: Mapping, name: str) -> str:
-    return pages.introduction(notebook)[0] or name
+def _title(notebook: Mapping, profile: Profile, name: str) -> str:
+    """The notebook's first heading, with the page's label where one notebook makes several pages."""
+    title, label = pages.introduction(notebook)[0] or name, profile.labels[name]
+    return f"{title} ({label})" if label else title
 
 
 def _neighbour(root: Path, profile: Profile, name: str) -> dict:
-    return {"name": name, "title": _title(read_notebook(last_run(root, profile, name)[0]), name)}
+    return {"name": name, "title": _title(read_notebook(last_run(root, profile, name)[0]), profile, name)}
 
 
 def _entries(root: Path, profile: Profile) -> list[dict]:
@@ -94,12 +96,12 @@ def _entries(root: Path, profile: Profile) -> list[dict]:
             status = "earlier"
         statuses[name] = status
         notebook = _readable(root, source)
-        title, question = pages.introduction(notebook)
+        question = pages.introduction(notebook)[1]
         recorded = _recorded(root, profile, name) if status in ("done", "earlier") else {}
         entries.append(
             {
                 "name": name,
-                "title": title or name,
+                "title": _title(notebook, profile, name),
                 "question": question,
                 "status": status,
                 "status_words": STATUS_WORDS[status],

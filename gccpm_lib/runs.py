@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gccpm_lib import checkpoints
+from gccpm_lib import checkpoints, transfer
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.files import write_beside
 from gccpm_lib.network import GCCPM, STRIDE
@@ -47,6 +48,8 @@ class Run:
     num_workers: int = 0  # processes that load pictures; 0: this one
     log_after: int = 100  # batches between two lines of the log
     checkpoint_after: int = 500  # batches between two checkpoints; each epoch ends with one too
+    train_labels: str = ""  # COCO: file of the training labels; "": the official name
+    val_labels: str = ""
     train_and_val: bool = False  # train on both splits, as for the README's final test number
     num_train_persons: int | None = None  # the first so many
     num_val_persons: int = 1000  # the first so many validate each epoch (1000 as published); 0: none
@@ -110,11 +113,10 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
         raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
     if saved is None and run.from_mobilenet:
         checkpoints.load_backbone(network, run.checkpoint_path or None, recipe)
+    elif saved is None and run.checkpoint_path and run.weights_only:
+        transfer.start_from(network, run.checkpoint_path, recipe, say)
     elif saved is None and run.checkpoint_path:
-        first = checkpoints.read_checkpoint(run.checkpoint_path)
-        checkpoints.load_weights(network, checkpoints.network_weights(first), run.checkpoint_path)
-        if not run.weights_only:
-            saved = first
+        saved = checkpoints.read_checkpoint(run.checkpoint_path)
     network = network.to(run.device, memory_format=torch.channels_last)
     make_optimizer = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     optimizer = make_optimizer(parameter_groups(network, recipe), fused=True)
@@ -183,19 +185,37 @@ def resume(state: State, saved: dict) -> None:
         setattr(state, name, saved[name])
 
 
+def history_table(history: Sequence[dict]) -> pd.DataFrame:
+    """The history by epoch: speed, seconds, the loss of every stage and the validation scores."""
+    return pd.DataFrame(
+        [
+            {"epoch": row["epoch"], "images/s": row["images_per_s"], "seconds": row["train_s"]}
+            | {f"loss {stage}": loss for stage, loss in enumerate(row["losses"])}
+            | row.get("val", {})
+            for row in history
+        ]
+    ).set_index("epoch")
+
+
+def total_speed(history: Sequence[dict]) -> float:
+    """Images per second over the whole training."""
+    seconds = sum(row["train_s"] for row in history)
+    return sum(row["images_per_s"] * row["train_s"] for row in history) / seconds
+
+
 def _as_json(run: Run) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(run)))
 
 
-def save(state: State, run: Run) -> None:
+def save(state: State, run: Run, recipe: Recipe) -> None:
     """Write the checkpoint and, beside it in readable form, the history and the run."""
-    recipe = run.full_recipe()
     checkpoint = {
         "network": state.kept_network.state_dict(),
         "shape": state.network.shape,
         "recipe": recipe.name,
         "input_size": list(recipe.input_size),
         "sigma": recipe.sigma,
+        "skeleton": recipe.skeleton.as_dict(),
         "data": state.data,
         "run": _as_json(run),
         "trained": state.network.state_dict(),

@@ -72,23 +72,23 @@ def digest(inputs: Iterable[Path | str], settings: object = None) -> str:
     return total.hexdigest()
 
 
-def notebook_inputs(root: Path, name: str) -> list[Path | str]:
+def notebook_inputs(root: Path, source: Path) -> list[Path | str]:
     """What a notebook's result depends on: its cells (not the outputs of working in it by hand) and the library."""
-    cells = read_notebook(root / "notebooks" / f"{name}.ipynb")["cells"]
+    cells = read_notebook(source)["cells"]
     texts = [f"{cell['cell_type']}\0{cell['source']}\0{cell['metadata'].get('tags', [])}" for cell in cells]
     library = [path for path in (root / "gccpm_lib").rglob("*.py") if path.name not in RUNNER_FILES]
     return [*texts, *sorted(library)]
 
 
 def _notebook_task(root: Path, profile: Profile, name: str) -> dict:
-    folder = workbook.notebook_folder(root, profile)
+    folder, source = workbook.notebook_folder(root, profile), workbook.source_notebook(root, profile, name)
     metrics = workbook.experiment_folder(root, profile, name) / "metrics" / f"{name}.json"
     return {
         "name": name,
         "actions": [(_run, [root, profile, name])],
         "file_dep": [str(folder / f"{other}.ipynb") for other in profile.needs[name]],
         "targets": [str(folder / f"{name}.ipynb"), str(metrics)],
-        "uptodate": [_unchanged(lambda: notebook_inputs(root, name), profile.notebooks[name])],
+        "uptodate": [_unchanged(lambda: notebook_inputs(root, source), profile.notebooks[name])],
     }
 
 
@@ -98,11 +98,12 @@ def _run(root: Path, profile: Profile, name: str) -> TaskFailed | None:
 
 
 def _page_task(root: Path, profile: Profile, name: str) -> dict:
+    settings = [list(profile.notebooks), profile.labels]
     return {
         "name": f"{name}.html",
         "actions": [(_publish, ["publish_page", root, profile, name])],
         "targets": [str(root / "reports" / profile.name / f"{name}.html")],
-        "uptodate": [_unchanged(lambda: [*_executed(root, profile, name), *_page_sources()], list(profile.notebooks))],
+        "uptodate": [_unchanged(lambda: [*_executed(root, profile, name), *_page_sources()], settings)],
     }
 
 
@@ -113,7 +114,7 @@ def _index_task(root: Path, profile: Profile) -> dict:
         results = [path for folder in folders for kind in ("metrics", "figures") for path in folder.glob(f"{kind}/*.*")]
         return [*notebooks, *sorted(results), *_page_sources()]
 
-    settings = [profile.title, profile.description, profile.needs]
+    settings = [profile.title, profile.description, profile.needs, profile.labels]
     folder = root / "reports" / profile.name
     return {
         "name": "index.html",

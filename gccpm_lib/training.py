@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gccpm_lib import evaluation
-from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib import scoring
+from gccpm_lib.datasets.layouts import read_persons, with_skeleton
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
@@ -39,18 +38,29 @@ NUM_EXAMPLES = 6
 def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
     """Train to the end, from the run's checkpoint if there is one; returns the history, one row per epoch.
 
-    A row: epoch, lr, losses of the stages, images_per_s, train_s, validation PCKh in percent, examples. An
+    A row: epoch, lr, losses of the stages, images_per_s, train_s, validation scores in percent, examples. An
     interrupt ends the batch and saves a checkpoint first. A checkpoint of another run is moved aside, never overwritten.
     """
-    recipe = run.full_recipe()
-    splits = ("train", "val") if run.train_and_val else ("train",)
-    persons = [person for split in splits for person in read_lip(run.dataset_folder, split)][: run.num_train_persons]
-    validation = read_lip(run.dataset_folder, "val")[: run.num_val_persons] if run.num_val_persons else []
+    recipe, persons = read_training(run)
+    validation = None
+    if run.num_val_persons:
+        validation = scoring.read_validation(
+            run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons
+        )
     state = start(run, recipe, fingerprint(persons), say)
     while state.epoch < recipe.num_epochs:
         train_epoch(state, run, recipe, persons, say)
         finish_epoch(state, run, recipe, validation, say)
     return state.history
+
+
+def read_training(run: Run) -> tuple[Recipe, list[Person]]:
+    """The run's recipe, with the joints that the training labels list, and its training persons."""
+    recipe = with_skeleton(run.full_recipe(), run.dataset_folder, labels=run.train_labels)
+    persons = read_persons(run.dataset_folder, "train", recipe, run.train_labels)
+    if run.train_and_val:
+        persons += read_persons(run.dataset_folder, "val", recipe, run.val_labels)
+    return recipe, persons[: run.num_train_persons]
 
 
 def train_epoch(state: State, run: Run, recipe: Recipe, persons: list[Person], say) -> None:
@@ -75,9 +85,9 @@ def train_epoch(state: State, run: Run, recipe: Recipe, persons: list[Person], s
             if number % run.log_after < run.batches_per_iter and number < len(batches):
                 say(f"epoch {state.epoch + 1} batch {number}/{len(batches)}: {_summary(state.sums)}")
             if number % run.checkpoint_after < run.batches_per_iter and number < len(batches):
-                save(state, run)
+                save(state, run, recipe)
             if interrupted():
-                save(state, run)
+                save(state, run, recipe)
                 say(f"interrupted in epoch {state.epoch + 1}; run again to continue from {run.checkpoint_file}")
                 raise KeyboardInterrupt
 
@@ -135,9 +145,9 @@ def computes_in_bf16(device: str) -> bool:
     return kind == "cpu" and flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
 
 
-def finish_epoch(state: State, run: Run, recipe: Recipe, validation: list[Person], say) -> None:
+def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Validation | None, say) -> None:
     """Validate, add the epoch's row to the history and save, so that a checkpoint between epochs holds all three."""
-    save(state, run)  # an interrupted validation must not cost the epoch
+    save(state, run, recipe)  # an interrupted validation must not cost the epoch
     sums = state.sums
     row = {
         "epoch": state.epoch + 1,
@@ -147,19 +157,18 @@ def finish_epoch(state: State, run: Run, recipe: Recipe, validation: list[Person
         "train_s": sums["train_s"],
     }
     if validation:
-        predictor = PosePredictor(state.kept_network, recipe, device=run.device)
-        truth, found = [p.keypoints for p in validation], predictor.predict_persons(validation)
-        row["val"] = evaluation.pckh(evaluation.normalised_distances(np.stack(truth), found))
+        found = PosePredictor(state.kept_network, recipe, device=run.device).predict_persons(validation.subjects)
+        row["val"] = scoring.scores(validation, found)
         row["examples"] = found[:NUM_EXAMPLES].tolist()  # how the first predictions get better, epoch by epoch
-    score = f", val PCKh@0.5 {row['val']['Avg.']:.1f}" if validation else ""
+    score = f", val {validation.metric} {row['val'][validation.main_score]:.1f}" if validation else ""
     say(f"epoch {row['epoch']}/{recipe.num_epochs}: {_summary(sums)}{score}")
     state.history.append(row)
     state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
-    save(state, run)
+    save(state, run, recipe)
 
 
 def _rate(state: State, recipe: Recipe, epochs_done: float) -> float:
-    scores = [row["val"]["Avg."] for row in state.history if "val" in row]
+    scores = [row["val"][scoring.MAIN_SCORES[recipe.crop]] for row in state.history if "val" in row]
     return learning_rate_factor(recipe, epochs_done, [100 - score for score in scores if not math.isnan(score)])
 
 

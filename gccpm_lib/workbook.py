@@ -123,6 +123,11 @@ def notebook_folder(root: Path, profile: Profile) -> Path:
     return root / "runs" / profile.name / "notebooks"
 
 
+def source_notebook(root: Path, profile: Profile, name: str) -> Path:
+    """The notebook that makes a page."""
+    return root / "notebooks" / f"{profile.sources[name]}.ipynb"
+
+
 def experiment_folder(root: Path, profile: Profile, name: str) -> Path:
     """The run folder that one notebook writes to."""
     return root / "runs" / str(profile.notebooks[name].get("experiment_name", profile.name))
@@ -182,10 +187,11 @@ def run_notebook(root: Path, profile: Profile, name: str) -> str | None:
     part.unlink(missing_ok=True)
     started = time.time()
     print(f"{name}: started {time.strftime('%H:%M:%S')}", flush=True)
-    problem = _execute(root / "notebooks" / f"{name}.ipynb", part, profile.notebooks[name], root)
+    source = source_notebook(root, profile, name)
+    problem = _execute(source, part, profile.notebooks[name], root)
     print(f"{name}: {'failed' if problem else 'done'} after {time.time() - started:.1f} s", flush=True)
     if problem:
-        _keep_failed(part if part.exists() else root / "notebooks" / f"{name}.ipynb", failed, problem)
+        _keep_failed(part if part.exists() else source, failed, problem)
         print(f"{name}: {problem}", file=sys.stderr, flush=True)
         return problem
     _ensure_metrics(experiment_folder(root, profile, name) / "metrics" / f"{name}.json", started)
@@ -207,7 +213,7 @@ def _execute(source: Path, target: Path, parameters: dict, root: Path) -> str | 
     os.environ["TQDM_DISABLE"] = "1"  # bars are for people who watch; the lines that a notebook prints are kept
     os.environ.pop("MPLBACKEND", None)  # a set back end would keep figures out of the notebook
     options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "stdout_file": sys.stdout}
-    options["extra_arguments"] = ["--IPKernelApp.log_level=40"]  # no warning per kernel that it listens on TCP
+    options["extra_arguments"] = ["--IPKernelApp.log_level=50"]  # no warning per kernel that it listens on TCP
     try:
         papermill.execute_notebook(source, target, parameters, cwd=root, **options)
     except papermill.PapermillExecutionError as error:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import torch
 
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.network import GCCPM
+from gccpm_lib.skeletons import COCO
 
 torch.set_num_threads(1)  # networks this small are no faster with more, and much slower beside another program
 cv2.setNumThreads(1)
@@ -91,3 +93,35 @@ def noise_picture(height: int, width: int, seed=0) -> np.ndarray:
 
 def person(keypoints, box=None, path="a.jpg") -> Person:
     return Person(Path(path), np.asarray(keypoints, np.float32), box)
+
+
+def write_coco(folder: Path, joints=COCO.joints, counts=(("train", 4), ("val", 2)), seed=0, skeleton=()) -> None:
+    """Write a COCO folder of noise pictures with two persons each; image ids from 1 (train) and 101 (val)."""
+    rng, K = np.random.default_rng(seed), len(joints)
+    (folder / "annotations").mkdir(parents=True)
+    category = {"id": 1, "name": "person", "keypoints": list(joints), "skeleton": [list(pair) for pair in skeleton]}
+    for split, count in counts:
+        (folder / f"{split}2017").mkdir()
+        images, annotations = [], []
+        for image_id in range(1, count + 1) if split == "train" else range(101, 101 + count):
+            name = f"{image_id:012d}.jpg"
+            assert cv2.imwrite(str(folder / f"{split}2017" / name), noise_picture(90, 120, image_id))
+            images.append({"id": image_id, "file_name": name, "height": 90, "width": 120})
+            for left in (5, 62):
+                xy = rng.uniform((left, 5), (left + 50, 85), (K, 2)).round()
+                points = np.column_stack([xy, rng.integers(1, 3, K)])
+                points[rng.integers(1, K)] = 0
+                annotations.append(
+                    {
+                        "id": 10 * image_id + left // 60,
+                        "image_id": image_id,
+                        "category_id": 1,
+                        "iscrowd": 0,
+                        "bbox": [left, 5, 50, 80],
+                        "area": 2000.0,
+                        "keypoints": points.astype(int).ravel().tolist(),
+                        "num_keypoints": K - 1,
+                    }
+                )
+        content = {"images": images, "annotations": annotations, "categories": [category]}
+        (folder / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import csv_row, person, write_lip
 
-from gccpm_lib.datasets import lip
+from gccpm_lib.datasets import lip, records
 from gccpm_lib.datasets.records import DataError, read_image
 
 REAL_START = "100034_483681.jpg,153,351,0,122,284,0,nan,nan,nan,152,198,0"
@@ -183,8 +183,8 @@ def test_sizes_are_width_and_height(tmp_path):
     write_lip(tmp_path)
     persons = lip.read_lip(tmp_path, "train")
     expected = [read_image(p.image_path).shape[1::-1] for p in persons]
-    np.testing.assert_array_equal(lip.picture_sizes(persons), expected)
-    assert lip.picture_sizes([]).shape == (0, 2)
+    np.testing.assert_array_equal(records.picture_sizes(persons), expected)
+    assert records.picture_sizes([]).shape == (0, 2)
 
 
 def test_sizes_are_those_of_the_upright_picture(tmp_path):
@@ -194,14 +194,14 @@ def test_sizes_are_those_of_the_upright_picture(tmp_path):
     exif[0x0112] = 6  # orientation: a quarter turn
     Image.new("RGB", (40, 20), (200, 10, 10)).save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").shape[:2] == (40, 20)
-    assert lip.picture_sizes([person(np.zeros((16, 3)), path=tmp_path / "a.jpg")]).tolist() == [[20, 40]]
+    assert records.picture_sizes([person(np.zeros((16, 3)), path=tmp_path / "a.jpg")]).tolist() == [[20, 40]]
 
 
 def test_sizes_of_a_missing_or_unreadable_picture_name_it(tmp_path):
     (tmp_path / "b.jpg").write_text("no picture")
     for name in ("a.jpg", "b.jpg"):
         with pytest.raises(DataError, match=rf"{name}: picture missing or unreadable; unpack"):
-            lip.picture_sizes([person(np.zeros((16, 3)), path=tmp_path / name)])
+            records.picture_sizes([person(np.zeros((16, 3)), path=tmp_path / name)])
 
 
 def good_keypoints() -> np.ndarray:

@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import lively_network, write_lip
+from conftest import lively_network, write_coco, write_lip
 from torch import nn
 
 from gccpm_lib import runs, training
 from gccpm_lib.checkpoints import load_network, read_checkpoint, recipe_of
+from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import parameter_groups
 from gccpm_lib.recipes import LIP_MODERN, LIP_PUBLISHED
@@ -239,10 +240,39 @@ def test_both_splits_are_trained_on_when_asked_for(run, monkeypatch):
     )
     train(replace(run, train_and_val=True, num_epochs=1), quiet)
     assert [p.image_path.parent.name for p in seen[0]] == ["train_images"] * 10 + ["val_images"] * 3
-    assert [p.image_path.parent.name for p in seen[1]] == ["val_images"] * 3
+    assert [p.image_path.parent.name for p in seen[1].persons] == ["val_images"] * 3
     seen.clear()
     train(replace(run, num_epochs=1, num_train_persons=4, num_val_persons=1), quiet)
-    assert len(seen[0]) == 4 and len(seen[1]) == 1
+    assert len(seen[0]) == 4 and len(seen[1].persons) == 1
+
+
+def test_a_file_in_cocos_format_with_other_joints_trains_by_parameters_alone(tmp_path):
+    joints = ("nose", "neck", *(f"{s}_{j}" for s in ("left", "right") for j in ("hand", "elbow", "hip", "knee")))
+    write_coco(tmp_path / "own", joints)
+    (tmp_path / "own/annotations/person_keypoints_train2017.json").rename(tmp_path / "own/annotations/mine.json")
+    run = Run(
+        str(tmp_path / "own"), str(tmp_path / "out"), "coco-modern", train_labels="mine.json", num_refinement_stages=0,
+        input_size=(64, 64), batch_size=4, num_epochs=2, num_val_persons=2,
+    )  # fmt: skip
+    history = train(run, quiet)
+    assert 0 <= history[-1]["val"]["AP"] <= 100 and np.array(history[-1]["examples"]).shape == (2, 10, 3)
+    recipe = recipe_of(run.checkpoint_file)
+    assert recipe.skeleton.joints == joints and len(recipe.skeleton.flip_pairs) == 4
+    assert load_network(run.checkpoint_file).shape["num_heatmaps"] == 10
+    again = train(run, quiet)  # nothing is trained anew
+    assert str(again) == str(history)  # as text: a score without an instance is nan
+
+
+def test_a_network_of_other_joints_is_a_start(run, tmp_path):
+    train(replace(run, num_epochs=1, num_val_persons=0), quiet)
+    write_coco(tmp_path / "coco")
+    said = []
+    start = Run(
+        str(tmp_path / "coco"), str(tmp_path / "out"), "coco-modern", str(run.checkpoint_file), from_mobilenet=False,
+        num_refinement_stages=run.num_refinement_stages, input_size=(64, 64), batch_size=4, num_epochs=1, num_val_persons=0,
+    )  # fmt: skip
+    history = train(start, said.append)
+    assert np.isfinite(history[0]["losses"]).all() and any("12 of 17 maps" in line for line in said)
 
 
 def test_without_validation_the_history_has_no_score(run):
@@ -358,7 +388,7 @@ def stepped(recipe, batches, rate=1.0) -> tuple[dict, torch.Tensor]:
 @pytest.mark.parametrize("recipe", [LIP_MODERN, LIP_PUBLISHED], ids=lambda r: r.name)
 def test_accumulated_batches_of_any_size_give_the_gradient_of_the_joint_batch(recipe, folder):
     recipe = replace(recipe, batch_size=10, input_size=(64, 64), bf16=False)
-    persons = training.read_lip(folder, "train")
+    persons = read_lip(folder, "train")
     (joint,) = make_loader(TrainingSet(persons, recipe, 0), epoch_batches(10, 0, recipe, 0), 0)
     parts = [[tensor[a:b] for tensor in joint] for a, b in ((0, 4), (4, 8), (8, 10))]
     (whole, loss), (accumulated, mean_loss) = stepped(recipe, [joint]), stepped(recipe, parts)
@@ -371,7 +401,7 @@ def test_accumulated_batches_of_any_size_give_the_gradient_of_the_joint_batch(re
 
 def test_the_rate_multiplies_the_groups_own_rates(folder):
     recipe = replace(LIP_PUBLISHED, batch_size=2, input_size=(64, 64))
-    persons = training.read_lip(folder, "train")[:2]
+    persons = read_lip(folder, "train")[:2]
     batches = list(make_loader(TrainingSet(persons, recipe, 0), epoch_batches(2, 0, recipe, 0), 0))
     before, (full, _), (tenth, _) = Affine().state_dict(), stepped(recipe, batches), stepped(recipe, batches, rate=0.1)
     for key in before:
@@ -383,7 +413,7 @@ def test_the_rate_multiplies_the_groups_own_rates(folder):
 
 def test_the_published_recipe_trains_and_lowers_its_rate_on_a_plateau(run, monkeypatch):
     run = replace(run, recipe="lip-published", num_epochs=9, num_train_persons=2)
-    monkeypatch.setattr(training.evaluation, "pckh", lambda _: {"Avg.": 20.0})
+    monkeypatch.setattr(training.scoring, "scores", lambda *_: {"Avg.": 20.0})
     history = train(run, quiet)
     rates = [row["lr"] / 4e-5 for row in history]
     assert rates == pytest.approx([1] * 7 + [0.1] * 2)  # the best and six without progress, then a tenth

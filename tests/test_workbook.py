@@ -203,3 +203,18 @@ def test_paths_are_taken_from_the_project_root(project, monkeypatch):
     assert workbook.project_root() == project
     assert workbook.resolve("data/lip") == project / "data" / "lip"
     assert workbook.resolve("/data/lip") == Path("/data/lip")
+
+
+def test_one_notebook_makes_several_pages(project, capsys):
+    (project / "notebooks" / "profiles" / "two.yaml").write_text(
+        "notebooks:\n  01_prep: {epochs: 2}\n  01_prep_large: {notebook: 01_prep, label: large, epochs: 3}\n"
+    )
+    assert main(["reproduce", "--profile", "two", "--set", "01_prep_large.base_lr=0.5"]) == 0
+    report = json.loads((project / "reports" / "two" / "metrics.json").read_text())["notebooks"]
+    assert [report[name]["parameters"]["epochs"] for name in ("01_prep", "01_prep_large")] == [2, 3]
+    assert report["01_prep_large"]["parameters"]["base_lr"] == 0.5
+    pages = project / "reports" / "two"
+    assert "(large)" in (pages / "01_prep_large.html").read_text() and "(large)" in (pages / "index.html").read_text()
+    assert counts(project)[0] == 2
+    assert main(["reproduce", "--profile", "two", "--set", "01_prep_lagre.base_lr=0.5"]) == 2
+    assert "did you mean '01_prep_large'" in capsys.readouterr().err

@@ -146,21 +146,6 @@ def _check_names(path: Path, names: list[str]) -> None:
         seen.add(name)
 
 
-def picture_sizes(persons: list[Person]) -> np.ndarray:
-    """(N, 2) width, height of every picture, read from the headers alone; DataError for one missing or unreadable."""
-    from PIL import Image  # headers only; OpenCV would decode every picture
-
-    sizes = []
-    for person in persons:
-        try:
-            with Image.open(person.image_path) as image:
-                turned = image.getexif().get(0x0112, 1) >= 5  # orientation tag: width and height change places
-                sizes.append(image.size[:: -1 if turned else 1])
-        except OSError as error:
-            raise DataError(f"{person.image_path}: picture missing or unreadable; unpack its archive again") from error
-    return np.array(sizes).reshape(-1, 2)
-
-
 def check_labels(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:
     """What looks wrong in the labels: one row (row, name, joint, problem) each, rows 1-based as in the csv file.
 

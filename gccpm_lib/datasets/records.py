@@ -1,10 +1,15 @@
 """The record that every data set is read into, and the error that every reader raises."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+
+ORIENTATION = 0x0112  # EXIF tag
 
 
 class DataError(ValueError):
@@ -33,6 +38,18 @@ class Person:
         return self.image_path.name
 
 
+@contextlib.contextmanager
+def blamed_on(person: Person) -> Iterator[None]:
+    """A ValueError in here becomes a DataError that names the person's picture and annotation."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ValueError as error:
+        annotation = "" if person.annotation_id is None else f", annotation {person.annotation_id}"
+        raise DataError(f"{person.image_path}{annotation}: {error}; correct or remove this person's row") from error
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Picture file -> (H, W, 3) uint8 BGR, turned upright by its EXIF tag; DataError when missing or unreadable."""
     path = Path(path)
@@ -56,3 +73,16 @@ def _is_cut_off(data: bytes) -> bool:
     if data.startswith(b"\xff\xd8"):
         return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
+
+
+def picture_sizes(persons: Sequence[Person]) -> np.ndarray:
+    """(N, 2) width, height of every person's picture, from the files' headers; DataError for one missing or unreadable."""
+    sizes = {}
+    for path in {person.image_path for person in persons}:
+        try:
+            with Image.open(path) as image:
+                turned = image.getexif().get(ORIENTATION, 1) >= 5  # width and height change places
+                sizes[path] = image.size[:: -1 if turned else 1]
+        except OSError as error:
+            raise DataError(f"{path}: picture missing or unreadable; unpack its archive again") from error
+    return np.array([sizes[person.image_path] for person in persons]).reshape(-1, 2)

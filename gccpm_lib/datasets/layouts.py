@@ -1,0 +1,59 @@
+"""Layouts: which reader a recipe's data needs. LIP's recipes read LIP's folders, COCO's recipes read COCO's."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gccpm_lib.datasets import coco, lip, rendered
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.recipes import Recipe
+
+
+def read_persons(dataset_folder: str | Path, split: str, recipe: Recipe, labels: str = "") -> list[Person]:
+    """Persons of "train" or "val" in file order; pictures aren't opened. labels: COCO's label file, "" the official name.
+
+    Raises DataError where the folder doesn't hold what the recipe needs.
+    """
+    if recipe.crop == "letterbox":
+        return lip.read_lip(dataset_folder, split)
+    return coco.read_coco(dataset_folder, split, labels)
+
+
+def with_skeleton(recipe: Recipe, dataset_folder: str | Path, split: str = "train", labels: str = "") -> Recipe:
+    """The recipe with the joints that a COCO file lists; LIP's joints are fixed. A converted file doesn't list any."""
+    if recipe.crop == "letterbox":
+        return recipe
+    skeleton = coco.read_skeleton(coco.labels_file(dataset_folder, split, labels))
+    return replace(recipe, skeleton=skeleton) if skeleton else recipe
+
+
+def render(dataset_folder: str | Path, recipe: Recipe, num_train: int, num_val: int, seed: int = 0) -> Path:
+    """Draw people into the folder, in the recipe's layout: so many pictures of each split (LIP: one person in each)."""
+    draw = rendered.render_lip if recipe.crop == "letterbox" else rendered.render_coco
+    return draw(dataset_folder, num_train, num_val, seed)
+
+
+def check_labels(persons: Sequence[Person], sizes: np.ndarray, recipe: Recipe) -> pd.DataFrame:
+    """What looks wrong in the labels, a row (row, name, joint, problem) each; sizes (N, 2) are the pictures' w, h."""
+    if recipe.crop == "letterbox":
+        return lip.check_labels(persons, sizes)
+    return coco.check_labels(persons, sizes, recipe.skeleton)
+
+
+def extents(persons: Sequence[Person], sizes: np.ndarray) -> np.ndarray:
+    """(N, 2) width, height in pixels of what a person's crop is made from: the box, or the whole picture (sizes)."""
+    own = [sizes[i] if person.box is None else person.box[2:] for i, person in enumerate(persons)]
+    return np.array(own, np.float64).reshape(-1, 2)
+
+
+def body_sizes(persons: Sequence[Person], recipe: Recipe) -> np.ndarray:
+    """(N,) pixels that distances are measured by, nan where unknown: head top to neck (LIP), root of the area (COCO)."""
+    if recipe.crop == "box":
+        return np.sqrt(np.array([np.nan if person.area is None else person.area for person in persons], np.float64))
+    head, neck = (recipe.skeleton.joints.index(name) for name in ("head_top", "neck"))
+    keypoints = np.stack([person.keypoints for person in persons])
+    size = np.linalg.norm(keypoints[:, head, :2] - keypoints[:, neck, :2], axis=1)
+    return np.where((keypoints[:, [head, neck], 2] > 0).all(axis=1) & (size > 0), size, np.nan)

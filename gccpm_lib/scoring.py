@@ -1,0 +1,153 @@
+"""Scoring: one face for both data sets' metrics, PCKh for LIP and average precision for COCO.
+
+validation = read_validation("data/coco", COCO_CORRECTED)
+found = PosePredictor(network, COCO_CORRECTED).predict_persons(validation.subjects)
+scores(validation, found)  # {"AP": ..., ...} in percent
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gccpm_lib import average_precision, evaluation
+from gccpm_lib.datasets import coco, layouts, lip
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.prediction import person_score
+from gccpm_lib.recipes import Recipe
+from gccpm_lib.skeletons import Skeleton
+
+MAIN_SCORES = {"letterbox": "Avg.", "box": "AP"}  # by the recipe's crop: the score that counts
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Whom a network is scored on."""
+
+    skeleton: Skeleton
+    persons: Sequence[Person]  # the labelled persons
+    subjects: Sequence[Person]  # whose poses are predicted: the same, or the boxes that a detector found
+    truth: dict | None  # the content of a COCO label file, crowds included; None: LIP
+
+    @property
+    def main_score(self) -> str:
+        """The score that counts: PCKh's average, or average precision."""
+        return MAIN_SCORES["letterbox" if self.truth is None else "box"]
+
+    @property
+    def metric(self) -> str:
+        """Its full name."""
+        return "PCKh@0.5 Avg." if self.truth is None else "AP"
+
+    @property
+    def box_source(self) -> str:
+        """Where the boxes come from, to be named beside every AP."""
+        if self.truth is None:
+            return "whole pictures"
+        return "ground-truth boxes" if self.subjects is self.persons else "detector's boxes"
+
+
+def read_validation(
+    dataset_folder: str | Path,
+    recipe: Recipe,
+    split: str = "val",
+    labels: str = "",
+    boxes_path: str | Path = "",
+    num_persons: int | None = None,
+) -> Validation:
+    """The first num_persons of a split (COCO: and whoever else is in their pictures); None: all.
+
+    labels: COCO's label file, "" the official name. boxes_path: a detector's COCO results file; "": the labelled boxes.
+    """
+    persons = layouts.read_persons(dataset_folder, split, recipe, labels)
+    if recipe.crop == "letterbox":
+        persons = persons[:num_persons]
+        return Validation(recipe.skeleton, persons, persons, None)
+    subjects = coco.read_detections(boxes_path, dataset_folder, split, labels) if boxes_path else persons
+    chosen = None
+    if num_persons is not None:
+        chosen = {person.image_id for person in persons[:num_persons]}
+        persons = [person for person in persons if person.image_id in chosen]
+        subjects = [box for box in subjects if box.image_id in chosen] if boxes_path else persons
+    return Validation(recipe.skeleton, persons, subjects, coco.read_truth(dataset_folder, split, labels, chosen))
+
+
+def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:
+    """Predictions (M, K, 3) of the subjects -> the paper's PCKh columns or COCO's ten scores, in percent."""
+    if validation.truth is None:
+        return evaluation.pckh(_distances(validation, found))
+    return average_precision.scores(_matches(validation, found))
+
+
+def intervals(validation: Validation, found: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap interval of every score: over persons (LIP) or pictures (COCO)."""
+    if validation.truth is None:
+        return evaluation.pckh_intervals(_distances(validation, found), seed=seed)
+    return average_precision.intervals(_matches(validation, found), seed=seed)
+
+
+def gain(validation: Validation, found: np.ndarray, baseline: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Difference of the main score to other predictions of the same subjects, with its 95 % interval: (gain, low, high)."""
+    if validation.truth is None:
+        return evaluation.paired_interval(_distances(validation, found), _distances(validation, baseline), seed=seed)
+    return average_precision.paired_interval(_matches(validation, found), _matches(validation, baseline), seed=seed)
+
+
+def curves(validation: Validation, found: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], str, str]:
+    """x, named series and labels for `drawing.curves`: PCKh over the threshold (LIP), precision over recall (COCO)."""
+    if validation.truth is not None:
+        recalls, precisions = average_precision.precision_curves(_matches(validation, found))
+        series = {f"OKS {threshold:g}": precision for threshold, precision in precisions.items()}
+        return 100 * recalls, series, "recall (%)", "precision (%)"
+    thresholds = np.linspace(0, 1, 41)
+    groups = {"all": evaluation.AVERAGE, **{n: evaluation.COLUMNS[n] for n in ("Head", "Wri.", "Hip", "Ank.")}}
+    distances = _distances(validation, found)
+    series = {name: evaluation.pckh_curve(distances, thresholds, joints) for name, joints in groups.items()}
+    return thresholds, series, "threshold (head sizes)", "joints within (%)"
+
+
+def results(validation: Validation, found: np.ndarray) -> list[dict]:
+    """Predictions as rows of a COCO results file; a person's score is that of its joints times that of its box."""
+    return coco.result_rows(validation.subjects, found, person_scores(validation, found))
+
+
+def person_scores(validation: Validation, found: np.ndarray) -> list[float]:
+    """One score per subject: the published rule over its joints' peaks, times the box's own."""
+    return [
+        person_score(keypoints) * subject.box_score for keypoints, subject in zip(found, validation.subjects, strict=True)
+    ]
+
+
+def by_person(validation: Validation, found: np.ndarray) -> np.ndarray:
+    """Predictions (M, K, 3) of the subjects -> (N, K, 3) of the labelled persons, nan for those whom no box found."""
+    if validation.subjects is validation.persons:
+        return found
+    persons, subjects = validation.persons, validation.subjects
+    rows = average_precision.match_persons(
+        np.stack([person.keypoints for person in persons]),
+        np.array([person.area for person in persons]),
+        np.array([person.image_id for person in persons]),
+        found,
+        np.array([subject.image_id for subject in subjects]),
+        np.array(person_scores(validation, found)),
+        validation.skeleton.sigmas,
+    )
+    matched = np.asarray(found)[rows].copy()
+    matched[rows < 0] = np.nan
+    return matched
+
+
+def write_predictions(path: Path, validation: Validation, found: np.ndarray) -> Path:
+    """The data set's own form: LIP's csv of whole pixels, or COCO's results JSON; the suffix is added to the path."""
+    if validation.truth is None:
+        return lip.write_predictions(path.with_suffix(".csv"), [person.name for person in validation.persons], found)
+    return coco.write_results(path.with_suffix(".json"), validation.subjects, found, person_scores(validation, found))
+
+
+def _distances(validation: Validation, found: np.ndarray) -> np.ndarray:
+    return evaluation.normalised_distances(np.stack([person.keypoints for person in validation.persons]), found)
+
+
+def _matches(validation: Validation, found: np.ndarray) -> average_precision.Matches:
+    return average_precision.match(validation.truth, results(validation, found), validation.skeleton.sigmas)

@@ -1,0 +1,122 @@
+"""Scoring: both data sets through one face; boxes of a detector; the predictions' own file forms."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import write_coco, write_lip
+
+from gccpm_lib import scoring
+from gccpm_lib.datasets.layouts import body_sizes, extents, with_skeleton
+from gccpm_lib.datasets.records import DataError
+from gccpm_lib.evaluation import evaluate_coco, evaluate_lip
+from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
+
+
+@pytest.fixture(scope="module")
+def lip_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lip") / "lip"
+    write_lip(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coco_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coco") / "coco"
+    write_coco(folder)
+    return folder
+
+
+def labels_of(validation):
+    """The labels as if they had been predicted, every joint with the score 0.5."""
+    points = np.stack([person.keypoints for person in validation.persons]).astype(np.float64)
+    points[:, :, 2] = 0.5
+    return points
+
+
+@pytest.mark.parametrize("recipe", [LIP_MODERN, COCO_MODERN], ids=lambda recipe: recipe.name)
+def test_the_labels_themselves_score_full(recipe, lip_folder, coco_folder):
+    validation = scoring.read_validation(lip_folder if recipe is LIP_MODERN else coco_folder, recipe)
+    found = labels_of(validation)
+    far = found + (60, 60, 0)
+    assert scoring.scores(validation, found)[validation.main_score] == pytest.approx(100)
+    assert scoring.scores(validation, far)[validation.main_score] < 20
+    assert scoring.intervals(validation, found)[validation.main_score] == pytest.approx((100, 100))
+    gain, low, high = scoring.gain(validation, found, far)
+    assert low <= gain <= high and gain > 80
+
+
+def test_names_of_what_is_scored(lip_folder, coco_folder):
+    lip, coco = (scoring.read_validation(f, r) for f, r in ((lip_folder, LIP_MODERN), (coco_folder, COCO_MODERN)))
+    assert (lip.metric, lip.main_score, lip.box_source) == ("PCKh@0.5 Avg.", "Avg.", "whole pictures")
+    assert (coco.metric, coco.main_score, coco.box_source) == ("AP", "AP", "ground-truth boxes")
+
+
+def test_the_first_persons_come_with_whoever_is_in_their_pictures(lip_folder, coco_folder):
+    assert len(scoring.read_validation(lip_folder, LIP_MODERN, num_persons=2).persons) == 2
+    some = scoring.read_validation(coco_folder, COCO_MODERN, num_persons=1)
+    assert len(some.persons) == 2 and [image["id"] for image in some.truth["images"]] == [101]
+
+
+def test_boxes_of_a_detector(coco_folder, tmp_path):
+    everybody = scoring.read_validation(coco_folder, COCO_MODERN)
+    rows = [
+        {"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.5 + 0.1 * i}
+        for i, p in enumerate(everybody.persons[:3])
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows[::-1]))  # the third person first, the fourth not detected
+    validation = scoring.read_validation(coco_folder, COCO_MODERN, boxes_path=tmp_path / "boxes.json")
+    assert validation.box_source == "detector's boxes" and len(validation.subjects) == 3 and len(validation.persons) == 4
+    found = labels_of(everybody)[[2, 1, 0]]
+    np.testing.assert_allclose(scoring.person_scores(validation, found), [0.5 * 0.7, 0.5 * 0.6, 0.5 * 0.5])
+    aligned = scoring.by_person(validation, found)
+    np.testing.assert_array_equal(aligned[:3], labels_of(everybody)[:3])
+    assert np.isnan(aligned[3]).all()
+    assert scoring.scores(validation, found)["AR"] == pytest.approx(75)
+
+
+def test_predictions_are_written_in_the_data_sets_own_form(lip_folder, coco_folder, tmp_path):
+    for folder, recipe in ((lip_folder, LIP_MODERN), (coco_folder, COCO_MODERN)):
+        validation = scoring.read_validation(folder, recipe)
+        path = scoring.write_predictions(tmp_path / "found", validation, labels_of(validation))
+        if recipe is LIP_MODERN:
+            truth = next(folder.rglob("lip_val_set.csv"))
+            assert evaluate_lip(truth, path)["Avg."] == 100
+        else:
+            assert evaluate_coco(folder / "annotations" / "person_keypoints_val2017.json", path)["AP"] == pytest.approx(100)
+
+
+def test_curves_end_where_the_scores_are(lip_folder, coco_folder):
+    lip, coco = (scoring.read_validation(f, r) for f, r in ((lip_folder, LIP_MODERN), (coco_folder, COCO_MODERN)))
+    thresholds, series, *_ = scoring.curves(lip, labels_of(lip))
+    assert series["all"].tolist() == [100] * len(thresholds)
+    recalls, series, *_ = scoring.curves(coco, labels_of(coco))
+    assert len(recalls) == 101 and series["OKS 0.9"].tolist() == [100] * 101
+
+
+def test_sizes_that_people_are_measured_by(lip_folder, coco_folder):
+    lip, coco = (scoring.read_validation(f, r) for f, r in ((lip_folder, LIP_MODERN), (coco_folder, COCO_MODERN)))
+    first = lip.persons[0].keypoints
+    assert body_sizes(lip.persons, LIP_MODERN)[0] == pytest.approx(np.hypot(*(first[8, :2] - first[9, :2])))
+    assert body_sizes(coco.persons, COCO_MODERN).tolist() == pytest.approx([2000**0.5] * 4)
+    assert extents(coco.persons, np.zeros((4, 2))).tolist() == [[50, 80]] * 4
+    assert extents(lip.persons, np.ones((3, 2))).tolist() == [[1, 1]] * 3
+
+
+def test_joints_come_from_the_file(tmp_path, coco_folder):
+    names = (
+        "head",
+        "neck",
+        *(f"{s}_{j}" for s in ("left", "right") for j in ("hand", "elbow", "hip", "knee", "foot")),
+        "tail",
+        "hat",
+    )
+    write_coco(tmp_path / "own", names, skeleton=((1, 2),))
+    recipe = with_skeleton(COCO_MODERN, tmp_path / "own")
+    assert recipe.skeleton.joints == names and recipe.num_heatmaps == 14 and recipe.skeleton.limbs == ((0, 1),)
+    validation = scoring.read_validation(tmp_path / "own", recipe)
+    assert scoring.scores(validation, labels_of(validation))["AP"] == pytest.approx(100)
+    assert with_skeleton(COCO_MODERN, coco_folder) == COCO_MODERN
+    with pytest.raises(DataError, match="keypoint"):
+        scoring.scores(replace(validation, skeleton=COCO_MODERN.skeleton), np.zeros((4, 17, 3)))
