@@ -260,6 +260,7 @@ BROKEN = {
     "a negative width": (changed(bbox=[50, 5, -20, 30]), A90 + ".*" + OUTSIDE),
     "a negative height": (changed(bbox=[50, 50, 20, -3]), A90 + ".*" + OUTSIDE),
     "a box right of the picture": (changed(bbox=[100, 5, 20, 30]), A90 + ".*" + OUTSIDE),
+    "a box beyond the last pixel's centre": (changed(bbox=[99.5, 5, 20, 30]), A90 + ".*" + OUTSIDE),
     "a box below the picture": (changed(bbox=[10, 80, 20, 30]), A90 + ".*" + OUTSIDE),
     "a box left of the picture": (changed(bbox=[-20, 5, 20, 30]), A90 + ".*" + OUTSIDE),
     "a box above the picture": (changed(bbox=[5, -31, 20, 30]), A90 + ".*" + OUTSIDE),
@@ -369,7 +370,10 @@ CONVERTED_BROKEN = {
     ),
     "no multiple of three": ([converted_row(keypoints=[1] * 41)], r"annotation row 1: 41 numbers for 13 keypoints"),
     "a box left of the picture": ([converted_row(bbox=[-9, 0, 5, 5])], r"annotation row 1: bbox .* has no area"),
-    "no picture": ([converted_row(), converted_row("train2017/3.jpg")], r"annotation row 2: no picture \S+3\.jpg; unpack"),
+    "no picture": (
+        [converted_row(), converted_row("train2017/3.jpg"), converted_row("train2017/3.jpg")],
+        r"annotation row 2: no picture \S+3\.jpg; unpack",
+    ),
     "keypoints of another kind": ([converted_row(keypoints="abc")], r"annotation row 1: keypoints must be a flat list"),
 }
 
