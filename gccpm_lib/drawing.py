@@ -144,7 +144,7 @@ def box_and_crop(image: np.ndarray, person: Person, recipe: Recipe) -> Figure:
     left.imshow(image[:, :, ::-1])
     left.plot([x, x + w, x + w, x, x], [y, y, y + h, y + h, y], color=SERIES[1], label="box")
     left.plot(frame[:, 0], frame[:, 1], "--", color=SERIES[0], label="crop")
-    left.legend()
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, frameon=False)
     crop = geometry.warp(image, affine, recipe.input_size, recipe.padding)
     right.imshow(draw_pose(crop, geometry.apply(affine, person.keypoints), recipe.skeleton))
     for axis in (left, right):
