@@ -5,6 +5,7 @@ found = PosePredictor(network, COCO_CORRECTED).predict_persons(validation.subjec
 scores(validation, found)  # {"AP": ..., ...} in percent
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from gccpm_lib.prediction import person_score
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import Skeleton
 
+FEW_PERSONS = 1000
 MAIN_SCORES = {"letterbox": "Avg.", "box": "AP"}  # by the recipe's crop: the score that counts
 
 
@@ -78,6 +80,22 @@ def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:
     if validation.truth is None:
         return evaluation.pckh(_distances(validation, found))
     return average_precision.scores(_matches(validation, found))
+
+
+def caveats(validation: Validation) -> list[str]:
+    """What a reader of the scores has to know: few persons, areas made up from boxes, boxes that nobody had to find."""
+    count, found = len(validation.persons), []
+    if count < FEW_PERSONS:
+        found.append(f"only {count:,} persons: look at the intervals before you compare with anything")
+    if validation.truth is None:
+        return found
+    ratios = [round(p.area / (p.box[2] * p.box[3]), 3) for p in validation.persons if min(p.box[2:]) > 0]
+    ratio, times = Counter(ratios).most_common(1)[0]
+    if times >= max(5, count / 20):
+        found.append(f"{times} of the {count:,} areas are {ratio:g} x the box, not measured: AP is approximate")
+    if validation.subjects is validation.persons:
+        found.append("ground-truth boxes: a detector's mistakes would come on top")
+    return found
 
 
 def intervals(validation: Validation, found: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:

@@ -10,6 +10,7 @@ import pytest
 
 from gccpm_lib import profiles
 from gccpm_lib.__main__ import main
+from gccpm_lib.datasets import coco
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -42,7 +43,7 @@ def test_parameters_are_literals_with_comments(path):
     assert all("#" in line for line in lines_of(cell) if line)
 
 
-@pytest.mark.parametrize("profile", ["sample", "published", "evaluate"])
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")))
 def test_profiles_name_only_known_parameters(profile):
     assert profiles.read_profile(ROOT, profile).notebooks
 
@@ -62,7 +63,9 @@ def project(tmp_path_factory):
 
 def test_every_page_is_there_and_small(project):
     pages = sorted((project / "reports" / "tiny").glob("*.html"))
-    assert [page.stem for page in pages] == [*[path.stem for path in NOTEBOOKS], "index"]
+    made = profiles.read_profile(project, "tiny").notebooks
+    assert [page.stem for page in pages] == [*sorted(made), "index"]
+    assert {path.stem for path in NOTEBOOKS} <= made.keys()
     assert all(page.stat().st_size < 3_000_000 for page in pages)
 
 
@@ -71,6 +74,15 @@ def form_of(value):
     if isinstance(value, dict):
         return {key: form_of(item) for key, item in value.items()}
     return [form_of(value[0])] if isinstance(value, list) and value else None
+
+
+def test_the_converted_labels_are_those_of_the_official_file(project):
+    official, converted = (
+        coco.read_coco(project / "data" / "tiny_coco", "train", labels)
+        for labels in ("", str(project / "runs" / "tiny" / "converted.json"))
+    )
+    assert [person.image_path for person in converted] == [person.image_path for person in official]
+    assert all((a.keypoints == b.keypoints).all() for a, b in zip(official, converted, strict=True))
 
 
 def test_metrics_have_the_form_of_the_committed_sample_report(project):

@@ -120,3 +120,14 @@ def test_joints_come_from_the_file(tmp_path, coco_folder):
     assert with_skeleton(COCO_MODERN, coco_folder) == COCO_MODERN
     with pytest.raises(DataError, match="keypoint"):
         scoring.scores(replace(validation, skeleton=COCO_MODERN.skeleton), np.zeros((4, 17, 3)))
+
+
+def test_what_a_reader_has_to_know(lip_folder, coco_folder):
+    assert scoring.caveats(scoring.read_validation(lip_folder, LIP_MODERN)) == [
+        "only 3 persons: look at the intervals before you compare with anything"
+    ]
+    validation = scoring.read_validation(coco_folder, COCO_MODERN)
+    few, boxes = scoring.caveats(validation)  # four equal areas are too few to be suspicious
+    assert "only 4 persons" in few and "ground-truth boxes" in boxes
+    many = replace(validation, persons=[*validation.persons] * 2)
+    assert "8 of the 8 areas are 0.5 x the box" in scoring.caveats(many)[1]
