@@ -54,7 +54,7 @@ def _box_affine(rng, person, image, recipe, output):
     x, y, width, _ = box
     if recipe.scale_spread_from_box:
         spread = width / 200  # width is 1.25 x the grown box already
-        factor = np.clip(2 + spread * rng.standard_normal(), 1 - spread, 1 + spread)
+        factor = np.clip(2 + spread * rng.standard_normal(), 1 - spread, 1 + spread) or 1e-6  # 0 has no affine
     else:
         factor = _scale(rng, recipe)
     degrees = _angle(rng, recipe)

@@ -7,6 +7,7 @@ falling score at ten OKS thresholds, 0.5 to 0.95, 20 an image at most (cocodatas
 
 import contextlib
 import io
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,20 @@ def person_category(truth: dict, name="truth") -> dict:
 
 def _annotations(truth: dict, category_id: int, num_joints: int, name: str) -> list[dict]:
     """Copies of the persons' annotations for pycocotools, which writes into what it gets."""
-    copies = []
+    images, seen, copies = {image["id"] for image in truth["images"]}, set(), []
+    if len(images) < len(truth["images"]):
+        twice = Counter(image["id"] for image in truth["images"]).most_common(1)[0][0]
+        raise DataError(f"{name}, image {twice}: id comes twice; remove or renumber one of them")
     for annotation in truth["annotations"]:
         where = f"{name}, annotation {annotation['id']}"
+        if annotation["id"] in seen:
+            raise DataError(f"{where}: id comes twice; remove or renumber one of them")
+        seen.add(annotation["id"])
         if annotation.get("category_id", category_id) != category_id:
             continue
         _require(annotation, ("image_id", "keypoints"), where)
+        if annotation["image_id"] not in images:
+            raise DataError(f"{where}: image_id {annotation['image_id']} is not in images; add it, or remove this")
         labels = _numbers(annotation["keypoints"], 3 * num_joints, f"{where}: keypoints")
         if annotation.get("area") is None:
             raise DataError(f"{where}: no area, which the keypoint similarity needs; add it in square pixels")

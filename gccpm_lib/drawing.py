@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gccpm_lib import geometry
-from gccpm_lib.datasets.records import Person, read_image
+from gccpm_lib.datasets.records import Person, read_person_image
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import VISIBLE, Skeleton
 
@@ -127,7 +127,7 @@ def epoch_examples(history: Sequence[dict], subjects: Sequence[Person], skeleton
     moments = [validated[i] for i in sorted({0, len(validated) // 2, len(validated) - 1})] if validated else []
     shown = [(row, person, found) for row in moments for person, found in zip(subjects, row["examples"], strict=False)]
     pictures = [
-        draw_pose(read_image(person.image_path), as_visible(np.array(found)), skeleton, box=person.box)
+        draw_pose(read_person_image(person), as_visible(np.array(found)), skeleton, box=person.box)
         for _, person, found in shown
     ]
     return gallery(pictures, [f"epoch {row['epoch']}" for row, _, _ in shown]) if shown else None

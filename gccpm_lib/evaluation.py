@@ -40,25 +40,6 @@ def normalised_distances(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.divide(distance, head[:, None], out=np.full_like(distance, np.nan), where=scored)
 
 
-def mixed_up(truth: np.ndarray, found: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-    """Right and left exchanged: percent of each pair's scored joints whose prediction lies on the other side's label.
-
-    Such a prediction misses its own joint and lies within the threshold (head sizes) of its partner; instances with both
-    labels count. Keys are the pairs' names, "ankle" and so on; truth and found as in `normalised_distances`.
-    """
-    own = normalised_distances(truth, found)
-    other = normalised_distances(truth, np.asarray(found)[:, LIP.flip_order])[:, LIP.flip_order]
-    both = ~np.isnan(own) & ~np.isnan(other)
-    swapped = both & (own > threshold) & (other <= threshold)
-    shares = {}
-    for pair in map(list, LIP.flip_pairs):
-        total = both[:, pair].sum()
-        shares[LIP.joints[pair[0]].removeprefix("r_")] = (
-            float(100 * swapped[:, pair].sum() / total) if total else float("nan")
-        )
-    return shares
-
-
 def pckh(distances: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """Distances (N, 16) in head sizes, nan where not scored -> the paper's columns in percent.
 

@@ -49,13 +49,14 @@ def _in_window(centre: np.ndarray, reach: float, size: int, stride: int) -> np.n
 
 
 def coco_targets(
-    keypoints: np.ndarray, size=(384, 288), stride: int = STRIDE, sigma: float = 3.0
+    keypoints: np.ndarray, size=(384, 288), stride: int = STRIDE, sigma: float = 3.0, whole_cells: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Targets and weights of the COCO recipe.
 
     keypoints (K, 3): x, y in crop pixels, label > 0 where labelled; size (height, width) of the crop in pixels; sigma in
     cells. Returns (K, h, w) float32 and (K,) float32. The Gaussian sits on the whole cell int(x / stride + 0.5) and
-    reaches +-3 sigma; a joint whose window misses the maps has weight 0.
+    reaches +-3 sigma; a joint whose window misses the maps has weight 0. whole_cells False: it sits on x / stride
+    itself, so that the maps say where in a cell the joint is.
     """
     h, w = size[0] // stride, size[1] // stride
     x, y, labelled = _labelled(keypoints)
@@ -63,6 +64,8 @@ def coco_targets(
     reach = int(3 * sigma)
     outside = (px - reach >= w) | (py - reach >= h) | (px + reach + 1 < 0) | (py + reach + 1 < 0)
     weights = (labelled & ~outside).astype(np.float32)
+    if not whole_cells:
+        px, py = x / stride, y / stride
     dx, dy = np.arange(w) - px[:, None], np.arange(h) - py[:, None]  # (K, w), (K, h)
     gx = np.where(abs(dx) <= reach, np.exp(-(dx**2) / (2 * sigma**2)), 0.0)
     gy = np.where(abs(dy) <= reach, np.exp(-(dy**2) / (2 * sigma**2)), 0.0)
@@ -106,11 +109,14 @@ def _quarter_steps(maps: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 def _dark_steps(maps: np.ndarray, found: np.ndarray, sigma: float) -> np.ndarray:
     """(K, 2) steps in cells: minus inverse Hessian times gradient of the log map; none at a border or off a peak."""
-    steps = np.zeros((len(maps), 2))
+    steps, reach = np.zeros((len(maps), 2)), int(np.ceil(1.5 * sigma)) + 2
     for step, map_, (column, row) in zip(steps, maps, found[:, :2].astype(int), strict=True):
-        if not (1 < column < map_.shape[1] - 2 and 1 < row < map_.shape[0] - 2):
+        border = min(column, row, map_.shape[1] - 1 - column, map_.shape[0] - 1 - row)
+        if border < 2:
             continue
-        smooth = cv2.GaussianBlur(map_.astype(np.float64), (0, 0), sigma / 2)
+        smooth = map_.astype(np.float64)
+        if border >= reach:  # nearer to it, the smoothing would take in what lies beyond the border and shift the peak
+            smooth = cv2.GaussianBlur(smooth, (0, 0), sigma / 2)
         log = np.log(np.maximum(smooth[row - 2 : row + 3, column - 2 : column + 3], 1e-10))  # (5, 5) around the peak
         gradient = np.array([log[2, 3] - log[2, 1], log[3, 2] - log[1, 2]]) / 2
         dxx, dyy = (log[2, 4] - 2 * log[2, 2] + log[2, 0]) / 4, (log[4, 2] - 2 * log[2, 2] + log[0, 2]) / 4

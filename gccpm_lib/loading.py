@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gccpm_lib.augment import augmented_crop
-from gccpm_lib.datasets.records import Person, blamed_on, read_image
+from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
 from gccpm_lib.recipes import Recipe
 
@@ -41,7 +41,7 @@ class TrainingSet(Dataset):
     def __getitem__(self, key: Key) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         person = self.persons[key.index]
         rng = np.random.default_rng([self.seed, key.epoch, key.index])
-        image = read_image(person.image_path)
+        image = read_person_image(person)
         with blamed_on(person):
             crop, keypoints, order = augmented_crop(rng, image, person, self.recipe, key.size)
         targets, weights = make_targets(keypoints, key.size, self.recipe)
@@ -54,7 +54,7 @@ def make_targets(keypoints: np.ndarray, size: tuple[int, int], recipe: Recipe) -
     A weight is 0 where the joint isn't labelled (and, "coco", where it lies too far outside); the background has 1.
     """
     if recipe.targets == "coco":
-        return coco_targets(keypoints, size, sigma=recipe.sigma)
+        return coco_targets(keypoints, size, sigma=recipe.sigma, whole_cells=recipe.whole_cells)
     weights = np.ones(recipe.num_heatmaps, np.float32)
     weights[: len(keypoints)] = keypoints[:, 2] > 0
     return lip_targets(keypoints, size, sigma=recipe.sigma), weights

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gccpm_lib import geometry
-from gccpm_lib.datasets.records import Person, blamed_on, read_image
+from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
 from gccpm_lib.heatmaps import decode, peaks
 from gccpm_lib.network import STRIDE
 from gccpm_lib.recipes import Recipe
@@ -93,7 +93,7 @@ class PosePredictor:
     def _predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
         if self.recipe.crop == "box":
             return self._predict_boxes(_pictures_and_boxes(persons))
-        return self._predict_pictures([read_image(person.image_path) for person in persons])
+        return self._predict_pictures([read_person_image(person) for person in persons])
 
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
 
@@ -174,8 +174,10 @@ class PosePredictor:
 
 def _pictures_and_boxes(persons: Sequence[Person]) -> list[tuple[np.ndarray, Sequence]]:
     """Each person's picture, read once for all of its persons, and box; DataError naming a person without area in it."""
-    images = {path: read_image(path) for path in {person.image_path for person in persons}}
+    images = {person.image_path: None for person in persons}
     for person in persons:
+        if images[person.image_path] is None:
+            images[person.image_path] = read_person_image(person)
         with blamed_on(person):
             geometry.grow_box(person.box, images[person.image_path].shape[:2])
     return [(images[person.image_path], person.box) for person in persons]

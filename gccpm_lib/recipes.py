@@ -5,7 +5,7 @@ Three per data set. `published`: the released training code's effective behaviou
 values: one code path reads it, `dataclasses.replace` makes the next experiment.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from gccpm_lib.skeletons import COCO, LIP, Skeleton
 
@@ -48,6 +48,7 @@ class Recipe:
     # targets and loss
     targets: str  # "lip" or "coco": the formula in heatmaps.py
     sigma: float  # "lip": input pixels; "coco": heatmap cells
+    whole_cells: bool  # "coco": the Gaussian sits on the nearest cell, not on the joint itself
     mask_missing: bool  # leave the maps of missing joints out of the loss
     loss: str  # "sum": squares / 2 / batch; "mean": half the mean square
     # optimiser and schedule
@@ -100,6 +101,7 @@ LIP_PUBLISHED = Recipe(
     channel_orders=DUPLICATED_CHANNELS,
     targets="lip",
     sigma=7.0,
+    whole_cells=False,
     mask_missing=False,
     loss="sum",
     optimizer="adam",
@@ -167,6 +169,7 @@ COCO_PUBLISHED = replace(
     half_body_probability=0.0,
     targets="coco",
     sigma=3.0,
+    whole_cells=True,
     mask_missing=True,
     loss="mean",
     base_lr=1e-3,
@@ -200,6 +203,7 @@ COCO_MODERN = replace(
     quadrangle_probability=0.0,
     channel_shuffle_probability=0.0,
     sigma=1.0,
+    whole_cells=False,
     optimizer="adamw",
     weight_decay=1e-2,
     schedule="cosine",
@@ -222,3 +226,9 @@ def get_recipe(name: str) -> Recipe:
     if key not in RECIPES:
         raise ValueError(f"recipe {name!r} is not known; known: {', '.join(RECIPES)}")
     return RECIPES[key]
+
+
+def changes(recipe: Recipe) -> dict[str, object]:
+    """The values in which a recipe differs from the one whose name it bears; the data set's joints aside."""
+    own, named = asdict(recipe), asdict(get_recipe(recipe.name))
+    return {name: value for name, value in own.items() if name != "skeleton" and value != named[name]}

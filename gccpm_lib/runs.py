@@ -23,6 +23,7 @@ from gccpm_lib.files import write_beside
 from gccpm_lib.network import GCCPM, STRIDE
 from gccpm_lib.objective import parameter_groups
 from gccpm_lib.recipes import Recipe, get_recipe
+from gccpm_lib.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class State:
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None  # moving average of the weights, which is what is kept where there is one
     data: str = ""  # fingerprint of the training persons
+    start: str = ""  # hash of the weights that it began with
     epoch: int = 0  # whole epochs done
     batch: int = 0  # batches of the next epoch done
     history: list[dict] = dataclasses.field(default_factory=list)  # one row per epoch
@@ -108,7 +110,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
     """
     torch.manual_seed(run.seed)
     network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, upsampling=recipe.upsampling)
-    saved = own_checkpoint(run, data, say)
+    saved = own = own_checkpoint(run, data, say)
     if run.from_mobilenet and not run.weights_only:
         raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
     if saved is None and run.from_mobilenet:
@@ -125,7 +127,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
     average = None
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    state = State(network, optimizer, average, data)
+    state = State(network, optimizer, average, data, own.get("start", "") if own else start_hash(run))
     if saved is not None:
         resume(state, saved)
     return state
@@ -137,11 +139,22 @@ FREE_TO_CHANGE = {
 }  # fmt: skip
 
 
-def fingerprint(persons: Sequence[Person]) -> str:
-    """Hash of the persons' picture names, boxes and keypoints, in their order: wherever the files lie."""
-    digest = hashlib.sha256()
+def fingerprint(persons: Sequence[Person], skeleton: Skeleton) -> str:
+    """Hash of the skeleton and of the persons' picture names, boxes and keypoints, in order: wherever the files lie."""
+    digest = hashlib.sha256(json.dumps(skeleton.as_dict()).encode())
     for person in persons:
         digest.update(f"{person.name} {person.box}".encode() + person.keypoints.tobytes())
+    return digest.hexdigest()
+
+
+def start_hash(run: Run) -> str:
+    """Hash of the weights that the run starts from; "" where there is no such file (any more)."""
+    if not run.checkpoint_path or not Path(run.checkpoint_path).exists():
+        return ""
+    weights = checkpoints.network_weights(checkpoints.read_checkpoint(run.checkpoint_path))
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -154,7 +167,10 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
     changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
     if saved.get("data", data) != data:
-        changes.append("other training persons or labels")
+        changes.append("other training persons, labels or joints")
+    started = start_hash(run)
+    if started and saved.get("start", started) != started:
+        changes.append("other weights in checkpoint_path")
     if not changes:
         return saved
     folder = run.checkpoint_file.parent
@@ -217,6 +233,7 @@ def save(state: State, run: Run, recipe: Recipe) -> None:
         "sigma": recipe.sigma,
         "skeleton": recipe.skeleton.as_dict(),
         "data": state.data,
+        "start": state.start,
         "run": _as_json(run),
         "trained": state.network.state_dict(),
         "average": state.average.state_dict() if state.average else None,

@@ -14,7 +14,7 @@ import numpy as np
 
 from gccpm_lib import average_precision, evaluation
 from gccpm_lib.datasets import coco, layouts, lip
-from gccpm_lib.datasets.records import Person
+from gccpm_lib.datasets.records import DataError, Person
 from gccpm_lib.prediction import person_score
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import Skeleton
@@ -31,6 +31,7 @@ class Validation:
     persons: Sequence[Person]  # the labelled persons
     subjects: Sequence[Person]  # whose poses are predicted: the same, or the boxes that a detector found
     truth: dict | None  # the content of a COCO label file, crowds included; None: LIP
+    boxes_name: str = ""  # the detector's file
 
     @property
     def main_score(self) -> str:
@@ -47,7 +48,12 @@ class Validation:
         """Where the boxes come from, to be named beside every AP."""
         if self.truth is None:
             return "whole pictures"
-        return "ground-truth boxes" if self.subjects is self.persons else "detector's boxes"
+        return f"boxes of {self.boxes_name}" if self.boxes_name else "ground-truth boxes"
+
+    def headline(self, scores: dict[str, float]) -> str:
+        """The main score in words, single scale and without flip, with the source of the boxes."""
+        source = "" if self.truth is None else f" ({self.box_source}, no flip)"
+        return f"{self.metric} {scores[self.main_score]:.1f}{source}"
 
 
 def read_validation(
@@ -57,22 +63,29 @@ def read_validation(
     labels: str = "",
     boxes_path: str | Path = "",
     num_persons: int | None = None,
+    min_box_score: float = 0.0,
 ) -> Validation:
     """The first num_persons of a split (COCO: and whoever else is in their pictures); None: all.
 
-    labels: COCO's label file, "" the official name. boxes_path: a detector's COCO results file; "": the labelled boxes.
+    labels: COCO's label file, "" the official name. boxes_path: a detector's COCO results file, of which boxes of at least
+    min_box_score are taken; "": the labelled boxes. Raises DataError where there is no such box.
     """
     persons = layouts.read_persons(dataset_folder, split, recipe, labels)
     if recipe.crop == "letterbox":
         persons = persons[:num_persons]
         return Validation(recipe.skeleton, persons, persons, None)
-    subjects = coco.read_detections(boxes_path, dataset_folder, split, labels) if boxes_path else persons
+    subjects = persons
+    if boxes_path:
+        subjects = coco.read_detections(boxes_path, dataset_folder, split, labels, min_box_score)
     chosen = None
     if num_persons is not None:
         chosen = {person.image_id for person in persons[:num_persons]}
         persons = [person for person in persons if person.image_id in chosen]
         subjects = [box for box in subjects if box.image_id in chosen] if boxes_path else persons
-    return Validation(recipe.skeleton, persons, subjects, coco.read_truth(dataset_folder, split, labels, chosen))
+    if not subjects:
+        raise DataError(f"{boxes_path}: no box in the chosen pictures; detect in these, or raise num_val_persons")
+    truth = coco.read_truth(dataset_folder, split, labels, chosen)
+    return Validation(recipe.skeleton, persons, subjects, truth, Path(boxes_path).name if boxes_path else "")
 
 
 def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:
@@ -90,10 +103,10 @@ def caveats(validation: Validation) -> list[str]:
     if validation.truth is None:
         return found
     ratios = [round(p.area / (p.box[2] * p.box[3]), 3) for p in validation.persons if min(p.box[2:]) > 0]
-    ratio, times = Counter(ratios).most_common(1)[0]
+    ratio, times = Counter(ratios).most_common(1)[0] if ratios else (0, 0)
     if times >= max(5, count / 20):
         found.append(f"{times} of the {count:,} areas are {ratio:g} x the box, not measured: AP is approximate")
-    if validation.subjects is validation.persons:
+    if not validation.boxes_name:
         found.append("ground-truth boxes: a detector's mistakes would come on top")
     return found
 
@@ -138,8 +151,11 @@ def person_scores(validation: Validation, found: np.ndarray) -> list[float]:
 
 
 def by_person(validation: Validation, found: np.ndarray) -> np.ndarray:
-    """Predictions (M, K, 3) of the subjects -> (N, K, 3) of the labelled persons, nan for those whom no box found."""
-    if validation.subjects is validation.persons:
+    """Predictions (M, K, 3) of the subjects -> (N, K, 3) of the labelled persons.
+
+    With a detector's boxes, persons to whom no pose comes near (OKS 0.1) are nan.
+    """
+    if not validation.boxes_name:
         return found
     persons, subjects = validation.persons, validation.subjects
     rows = average_precision.match_persons(
@@ -159,8 +175,10 @@ def by_person(validation: Validation, found: np.ndarray) -> np.ndarray:
 def write_predictions(path: Path, validation: Validation, found: np.ndarray) -> Path:
     """The data set's own form: LIP's csv of whole pixels, or COCO's results JSON; the suffix is added to the path."""
     if validation.truth is None:
-        return lip.write_predictions(path.with_suffix(".csv"), [person.name for person in validation.persons], found)
-    return coco.write_results(path.with_suffix(".json"), validation.subjects, found, person_scores(validation, found))
+        names = [person.name for person in validation.persons]
+        return lip.write_predictions(path.with_name(path.name + ".csv"), names, found)
+    file, subjects = path.with_name(path.name + ".json"), validation.subjects
+    return coco.write_results(file, subjects, found, person_scores(validation, found))
 
 
 def _distances(validation: Validation, found: np.ndarray) -> np.ndarray:

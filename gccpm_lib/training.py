@@ -47,7 +47,7 @@ def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
         validation = scoring.read_validation(
             run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons
         )
-    state = start(run, recipe, fingerprint(persons), say)
+    state = start(run, recipe, fingerprint(persons, recipe.skeleton), say)
     while state.epoch < recipe.num_epochs:
         train_epoch(state, run, recipe, persons, say)
         finish_epoch(state, run, recipe, validation, say)
@@ -56,7 +56,7 @@ def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
 
 def read_training(run: Run) -> tuple[Recipe, list[Person]]:
     """The run's recipe, with the joints that the training labels list, and its training persons."""
-    recipe = with_skeleton(run.full_recipe(), run.dataset_folder, labels=run.train_labels)
+    recipe = with_skeleton(run.full_recipe(), run.dataset_folder, run.train_labels, run.val_labels)
     persons = read_persons(run.dataset_folder, "train", recipe, run.train_labels)
     if run.train_and_val:
         persons += read_persons(run.dataset_folder, "val", recipe, run.val_labels)
@@ -160,7 +160,7 @@ def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Val
         found = PosePredictor(state.kept_network, recipe, device=run.device).predict_persons(validation.subjects)
         row["val"] = scoring.scores(validation, found)
         row["examples"] = found[:NUM_EXAMPLES].tolist()  # how the first predictions get better, epoch by epoch
-    score = f", val {validation.metric} {row['val'][validation.main_score]:.1f}" if validation else ""
+    score = f", val {validation.headline(row['val'])}" if validation else ""
     say(f"epoch {row['epoch']}/{recipe.num_epochs}: {_summary(sums)}{score}")
     state.history.append(row)
     state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()

@@ -1,8 +1,8 @@
 """Transfer: start the network of one data set from a network trained on another.
 
 Maps go over by the joints' names (LIP's l_shoulder is COCO's left_shoulder), the first layer is adapted to the other pixel
-values, and everything that belongs to no joint is taken as it is. So twelve of COCO's seventeen joints work at once in a
-network trained on LIP, and a fine-tuning teaches the rest.
+values, and everything that belongs to no joint is taken as it is. So twelve of COCO's seventeen maps come from a network
+trained on LIP, and fine-tuning teaches the rest, and the half cell by which the two formulas place a joint differently.
 """
 
 from pathlib import Path
@@ -26,6 +26,8 @@ def start_from(network: GCCPM, path: str | Path, recipe: Recipe, say=print) -> N
     checkpoint = checkpoints.read_checkpoint(path)
     weights = checkpoints.network_weights(checkpoint)
     source = checkpoints.recipe_in(checkpoint) if checkpoint.get("recipe") else recipe
+    if source is recipe:
+        say(f"{path}: doesn't say what it was trained for; its maps are taken as those of {recipe.name}")
     if (map_names(source), pixel_values(source)) != (map_names(recipe), pixel_values(recipe)):
         weights = carried_over(network, weights, source, recipe)
         taken = [name for name in map_names(recipe) if name in map_names(source)]

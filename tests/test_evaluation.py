@@ -291,19 +291,6 @@ def test_paired_interval_is_narrower_than_the_unpaired_ones():
     assert 0 <= low and high - low < 0.5 * (one[1] - one[0])
 
 
-def test_mixed_up_counts_predictions_on_the_other_sides_label():
-    truth = np.tile(np.array([50.0, 50.0, 2.0]), (4, 16, 1))
-    truth[:, :, 0] = 10 + 20 * np.arange(16)  # joints 20 px apart, head top to neck too
-    found = truth[:, :, :2].copy()
-    assert evaluation.mixed_up(truth, found)["ankle"] == 0
-    found[0, [0, 5]] = found[0, [5, 0]]  # both ankles of one of four persons
-    found[1, 0] = found[1, 5]  # the right one only
-    found[2, 0] = (300, 300)  # missed, but not mixed up
-    truth[3, 5, 2] = 0  # the left one unlabelled: the pair isn't scored
-    assert evaluation.mixed_up(truth, found)["ankle"] == 100 * 3 / 6
-    assert evaluation.mixed_up(truth, found)["knee"] == 0
-
-
 # COCO's files
 
 

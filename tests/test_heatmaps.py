@@ -147,6 +147,18 @@ def test_dark_finds_the_centre_of_a_gaussian_between_cells(x, y):
     np.testing.assert_allclose(decode(gaussian, "dark")[0, :2] / 8, (x, y), atol=0.02)
 
 
+@few
+@given(st.floats(20, 260), st.floats(20, 350), st.sampled_from([1.0, 3.0]))
+def test_without_whole_cells_the_maps_say_where_in_a_cell_the_joint_is(x, y, sigma):
+    point = np.array([[x, y, 2]])
+    targets, weights = coco_targets(point, sigma=sigma, whole_cells=False)
+    cell = np.array([round(y / 8), round(x / 8)])
+    expected = np.exp(-((cell[1] - x / 8) ** 2 + (cell[0] - y / 8) ** 2) / (2 * sigma**2))
+    assert targets[0][tuple(cell)] == pytest.approx(expected, rel=1e-6) and weights[0] == 1
+    np.testing.assert_allclose(decode(targets, "dark", sigma=sigma)[0, :2], (x, y), atol=0.5)
+    assert (coco_targets(point, sigma=sigma)[1] == weights).all()
+
+
 def test_quarter_steps_to_the_higher_neighbour_by_hand():
     map_ = np.zeros((1, 5, 5), np.float32)
     map_[0, 2, 2], map_[0, 2, 3], map_[0, 1, 2] = 1, 0.5, 0.5

@@ -3,13 +3,15 @@
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
-from conftest import write_coco, write_lip
+from conftest import noise_picture, write_coco, write_lip
+from PIL import Image
 
 from gccpm_lib import scoring
 from gccpm_lib.datasets.layouts import body_sizes, extents, with_skeleton
-from gccpm_lib.datasets.records import DataError
+from gccpm_lib.datasets.records import DataError, read_person_image
 from gccpm_lib.evaluation import evaluate_coco, evaluate_lip
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 
@@ -67,7 +69,9 @@ def test_boxes_of_a_detector(coco_folder, tmp_path):
     ]
     (tmp_path / "boxes.json").write_text(json.dumps(rows[::-1]))  # the third person first, the fourth not detected
     validation = scoring.read_validation(coco_folder, COCO_MODERN, boxes_path=tmp_path / "boxes.json")
-    assert validation.box_source == "detector's boxes" and len(validation.subjects) == 3 and len(validation.persons) == 4
+    assert validation.box_source == "boxes of boxes.json" and len(validation.subjects) == 3 and len(validation.persons) == 4
+    sure = scoring.read_validation(coco_folder, COCO_MODERN, boxes_path=tmp_path / "boxes.json", min_box_score=0.55)
+    assert [round(box.box_score, 1) for box in sure.subjects] == [0.7, 0.6]
     found = labels_of(everybody)[[2, 1, 0]]
     np.testing.assert_allclose(scoring.person_scores(validation, found), [0.5 * 0.7, 0.5 * 0.6, 0.5 * 0.5])
     aligned = scoring.by_person(validation, found)
@@ -131,3 +135,29 @@ def test_what_a_reader_has_to_know(lip_folder, coco_folder):
     assert "only 4 persons" in few and "ground-truth boxes" in boxes
     many = replace(validation, persons=[*validation.persons] * 2)
     assert "8 of the 8 areas are 0.5 x the box" in scoring.caveats(many)[1]
+
+
+def test_a_name_with_a_dot_keeps_it(lip_folder, tmp_path):
+    validation = scoring.read_validation(lip_folder, LIP_MODERN)
+    path = scoring.write_predictions(tmp_path / "found_v1.2", validation, labels_of(validation))
+    assert path.name == "found_v1.2.csv" and path.exists()
+
+
+def test_validation_of_other_joints_is_refused(tmp_path):
+    write_coco(tmp_path / "coco", COCO_MODERN.skeleton.joints[::-1])
+    with pytest.raises(DataError, match=r"person_keypoints_val2017\.json: .*joint 1 is right_ankle, not nose"):
+        scoring.read_validation(tmp_path / "coco", COCO_MODERN)
+
+
+def test_picture_of_another_size_is_refused_by_its_id(tmp_path):
+    write_coco(tmp_path / "coco")
+    path = tmp_path / "coco" / "val2017" / "000000000101.jpg"
+    cv2.imwrite(str(path), noise_picture(120, 90))
+    validation = scoring.read_validation(tmp_path / "coco", COCO_MODERN)
+    with pytest.raises(DataError, match="image 101: 90 x 120 pixels, but 120 x 90 in the label file"):
+        read_person_image(validation.persons[0])
+    turned = Image.fromarray(noise_picture(90, 120))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # a viewer would show it upright, 90 x 120; the labels are of the picture as it is stored
+    turned.save(path, exif=exif)
+    assert read_person_image(validation.persons[0]).shape == (90, 120, 3)

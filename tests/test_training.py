@@ -275,6 +275,26 @@ def test_a_network_of_other_joints_is_a_start(run, tmp_path):
     assert np.isfinite(history[0]["losses"]).all() and any("12 of 17 maps" in line for line in said)
 
 
+def test_other_weights_under_the_same_path_are_another_start(run, tmp_path):
+    first = replace(run, output_folder=str(tmp_path / "first"), num_epochs=1, num_val_persons=0)
+    train(first, quiet)
+    second = replace(
+        first, output_folder=str(tmp_path / "b"), checkpoint_path=str(first.checkpoint_file), from_mobilenet=False
+    )
+    before, said = train(second, quiet), []
+    assert str(train(second, said.append)) == str(before) and not said
+    content = read_checkpoint(first.checkpoint_file)
+    content["network"]["cpm.0.0.weight"] += 0.01
+    torch.save(content, first.checkpoint_file)
+    train(second, said.append)
+    assert any("other weights in checkpoint_path" in line for line in said)
+    first.checkpoint_file.unlink()  # gone for good: what it started is still whole
+    assert read_checkpoint(second.checkpoint_file)["epoch"] == 1
+    said.clear()
+    train(second, said.append)
+    assert not said
+
+
 def test_without_validation_the_history_has_no_score(run):
     history = train(replace(run, num_epochs=1, num_val_persons=0), quiet)
     assert "val" not in history[0] and "examples" not in history[0]
@@ -345,7 +365,7 @@ def test_other_labels_are_another_run(run, folder, tmp_path):
     labels = next(copy.rglob("lip_train_set.csv"))
     labels.write_text("".join(labels.read_text().splitlines(keepends=True)[1:]))
     train(replace(run, num_epochs=1, dataset_folder=str(copy)), lines.append)
-    assert "other training persons or labels" in lines[0]
+    assert "other training persons, labels or joints" in lines[0]
 
 
 @pytest.mark.parametrize("size", [(100, 100), (64,), (64, 128), (0, 0)])

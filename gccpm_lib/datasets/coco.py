@@ -18,6 +18,7 @@ from gccpm_lib.datasets.coco_labels import (
     Labels,
     box_numbers,
     check_box,
+    check_joints,
     load_labels,
     read_json,
     read_skeleton,
@@ -35,13 +36,15 @@ __all__ = [
 SMALL_BOX = 8  # pixels
 
 
-def read_coco(dataset_folder: str | Path, split: str, labels: str = "") -> list[Person]:
+def read_coco(dataset_folder: str | Path, split: str, labels: str = "", skeleton: Skeleton | None = None) -> list[Person]:
     """Persons of "train" or "val" in file order; crowds and persons without a labelled keypoint are left out.
 
-    labels: another label file than the official one, as in `labels_file`. Pictures aren't opened, but must be there. Image
-    and annotation ids are None in a converted file. Raises DataError naming the file, the id and the remedy.
+    labels: another label file than the official one, as in `labels_file`. skeleton: the joints that it must have. Pictures
+    aren't opened, but must be there. Image and annotation ids are None in a converted file. Raises DataError naming the
+    file, the id and the remedy.
     """
     file = load_labels(labels_file(dataset_folder, split, labels))
+    check_joints(file, skeleton)
     kept = [a for a in file.annotations if not a.get("iscrowd") and a.get("keypoints")]
     points = stack_keypoints(file, kept)
     labelled = (points[:, :, 2] > 0).any(axis=1)
@@ -52,9 +55,16 @@ def read_coco(dataset_folder: str | Path, split: str, labels: str = "") -> list[
     paths = _picture_paths(file, dataset_folder, split, kept)
     official = file.images is not None
     return [
-        Person(path, keypoints, box, a["image_id"], a["id"], _area(file, a)) if official else Person(path, keypoints, box)
+        Person(path, keypoints, box, a["image_id"], a["id"], _area(file, a), picture_size=_picture_size(_image(file, a)))
+        if official
+        else Person(path, keypoints, box)
         for path, keypoints, box, a in zip(paths, points, boxes, kept, strict=True)
     ]
+
+
+def _picture_size(image: dict) -> tuple[int, int] | None:
+    size = image.get("width"), image.get("height")
+    return size if all(type(side) is int for side in size) else None
 
 
 def _image(file: Labels, record: dict) -> dict | None:
@@ -149,14 +159,20 @@ def read_detections(
     for where, row in rows:
         if type(row["image_id"]) is not int or row["image_id"] not in file.images:
             raise DataError(f"{where}: not in {file.path}; detect in this split's pictures, or remove the row")
-        box = check_box(where, row.get("bbox"), file.images[row["image_id"]])
         if row["score"] >= min_score:
-            found.append((row, box))
+            found.append((row, check_box(where, row.get("bbox"), file.images[row["image_id"]])))
     if not found:
         raise DataError(f"{path}: no person with a score of {min_score} or more inside; detect persons first")
     paths = _picture_paths(file, dataset_folder, split, [row for row, _ in found])
     return [
-        Person(path, np.zeros((file.num_joints, 3), np.float32), box, row["image_id"], box_score=float(row["score"]))
+        Person(
+            path,
+            np.zeros((file.num_joints, 3), np.float32),
+            box,
+            row["image_id"],
+            box_score=float(row["score"]),
+            picture_size=_picture_size(file.images[row["image_id"]]),
+        )
         for path, (row, box) in zip(paths, found, strict=True)
     ]
 

@@ -14,6 +14,7 @@ import math
 import re
 from array import array
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,19 @@ def _num_joints(annotations: list[dict], category: dict | None) -> int:
         return len(category["keypoints"])
     first = next((a["keypoints"] for a in annotations if a.get("keypoints") and isinstance(a["keypoints"], list)), [])
     return len(first) // 3
+
+
+def check_joints(labels: Labels, skeleton: Skeleton | None) -> None:
+    """DataError where a file has other joints, or another order of them, than the skeleton that is asked for."""
+    names = tuple((labels.category or {}).get("keypoints") or ())
+    if skeleton is None or names == skeleton.joints or (not names and labels.num_joints == skeleton.num_joints):
+        return
+    pairs = enumerate(zip_longest(names, skeleton.joints), 1) if names else []
+    first = next((f": joint {number} is {a}, not {b}" for number, (a, b) in pairs if a != b), "")
+    raise DataError(
+        f"{labels.path}: {labels.num_joints} joints against the {skeleton.num_joints} of {skeleton.name}{first}; "
+        "use label files and a checkpoint of the same joints in the same order"
+    )
 
 
 def _packed(values, kind: str) -> array | None:

@@ -1,5 +1,6 @@
 """Layouts: which reader a recipe's data needs. LIP's recipes read LIP's folders, COCO's recipes read COCO's."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gccpm_lib.datasets import coco, lip, rendered
-from gccpm_lib.datasets.records import Person
+from gccpm_lib.datasets.records import DataError, Person
 from gccpm_lib.recipes import Recipe
 
 
@@ -19,14 +20,20 @@ def read_persons(dataset_folder: str | Path, split: str, recipe: Recipe, labels:
     """
     if recipe.crop == "letterbox":
         return lip.read_lip(dataset_folder, split)
-    return coco.read_coco(dataset_folder, split, labels)
+    return coco.read_coco(dataset_folder, split, labels, recipe.skeleton)
 
 
-def with_skeleton(recipe: Recipe, dataset_folder: str | Path, split: str = "train", labels: str = "") -> Recipe:
-    """The recipe with the joints that a COCO file lists; LIP's joints are fixed. A converted file doesn't list any."""
+def with_skeleton(recipe: Recipe, dataset_folder: str | Path, train_labels: str = "", val_labels: str = "") -> Recipe:
+    """The recipe with the joints that a COCO folder's label files list; LIP's joints are fixed.
+
+    A converted training file lists none: then those of the validation file count, or the recipe's own.
+    """
     if recipe.crop == "letterbox":
         return recipe
-    skeleton = coco.read_skeleton(coco.labels_file(dataset_folder, split, labels))
+    skeleton = coco.read_skeleton(coco.labels_file(dataset_folder, "train", train_labels))
+    if skeleton is None:
+        with contextlib.suppress(DataError):  # no validation file
+            skeleton = coco.read_skeleton(coco.labels_file(dataset_folder, "val", val_labels))
     return replace(recipe, skeleton=skeleton) if skeleton else recipe
 
 

@@ -32,6 +32,7 @@ class Person:
     annotation_id: int | None = None
     area: float | None = None
     box_score: float = 1.0  # a detector's; 1 for a labelled box
+    picture_size: tuple[int, int] | None = None  # width, height as the label file has them
 
     @property
     def name(self) -> str:
@@ -48,6 +49,25 @@ def blamed_on(person: Person) -> Iterator[None]:
     except ValueError as error:
         annotation = "" if person.annotation_id is None else f", annotation {person.annotation_id}"
         raise DataError(f"{person.image_path}{annotation}: {error}; correct or remove this person's row") from error
+
+
+def read_person_image(person: Person) -> np.ndarray:
+    """A person's picture, see `read_image`, in the frame in which its labels are given.
+
+    Where the label file tells the size, the picture is turned by its EXIF tag only if that gives this size. DataError where
+    neither way does.
+    """
+    image = read_image(person.image_path)
+    if person.picture_size in (None, image.shape[1::-1]):
+        return image
+    unturned = cv2.imread(str(person.image_path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if unturned is not None and unturned.shape[1::-1] == person.picture_size:
+        return unturned
+    (width, height), (w, h) = person.picture_size, image.shape[1::-1]
+    raise DataError(
+        f"{person.image_path}, image {person.image_id}: {w} x {h} pixels, but {width} x {height} in the label file; "
+        "use the pictures that were labelled"
+    )
 
 
 def read_image(path: str | Path) -> np.ndarray:
