@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gccpm_lib import average_precision, evaluation
+from gccpm_lib import average_precision, evaluation, geometry
 from gccpm_lib.datasets import coco, layouts, lip
-from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.datasets.records import DataError, Person, read_person_image
+from gccpm_lib.heatmaps import decode
+from gccpm_lib.loading import make_targets
 from gccpm_lib.prediction import person_score
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import Skeleton
@@ -93,6 +95,18 @@ def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:
     if validation.truth is None:
         return evaluation.pckh(_distances(validation, found))
     return average_precision.scores(_matches(validation, found))
+
+
+def ceiling(validation: Validation, recipe: Recipe) -> float:
+    """AP of a perfect network: the COCO targets of the labelled persons themselves, decoded."""
+    found = []
+    for person in validation.persons:
+        width, height = person.picture_size or read_person_image(person).shape[1::-1]
+        affine = geometry.box_to_affine(person.box, (height, width), recipe.input_size)
+        targets, _ = make_targets(geometry.apply(affine, person.keypoints), recipe.input_size, recipe)
+        in_crop = decode(targets, recipe.decoder, sigma=recipe.sigma)
+        found.append(geometry.apply(geometry.invert(affine), in_crop))
+    return scores(validation, np.stack(found))["AP"]
 
 
 def caveats(validation: Validation) -> list[str]:

@@ -161,3 +161,12 @@ def test_picture_of_another_size_is_refused_by_its_id(tmp_path):
     exif[0x0112] = 6  # a viewer would show it upright, 90 x 120; the labels are of the picture as it is stored
     turned.save(path, exif=exif)
     assert read_person_image(validation.persons[0]).shape == (90, 120, 3)
+
+
+def test_the_ceiling_is_higher_where_targets_sit_on_the_joint(coco_folder):
+    validation = scoring.read_validation(coco_folder, COCO_MODERN)
+    small = replace(COCO_MODERN, input_size=(64, 48))
+    whole = scoring.ceiling(validation, replace(small, whole_cells=True))
+    assert whole == scoring.ceiling(validation, replace(small, whole_cells=True, decoder="argmax"))
+    assert whole < scoring.ceiling(validation, small) <= 100
+    assert scoring.ceiling(validation, replace(small, input_size=(768, 576))) == pytest.approx(100)
