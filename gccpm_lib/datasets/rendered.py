@@ -53,8 +53,8 @@ def render_lip(
 
 def render_coco(
     root: str | Path,
-    num_train_images: int = 240,
-    num_val_images: int = 60,
+    num_train_images: int = 200,
+    num_val_images: int = 50,
     seed: int = 0,
     num_workers: int | None = None,
     progress: bool = True,
