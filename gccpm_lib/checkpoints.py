@@ -32,7 +32,7 @@ def read_checkpoint(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: checkpoint missing; train one (02_train_lip, 03_train_coco) or correct the path")
+        raise FileNotFoundError(f"{path}: checkpoint missing; train one with 02 or 03, or correct checkpoint_path")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -144,6 +144,7 @@ def test_a_run_cut_off_anywhere_ends_as_one_that_was_not(run, whole, after):
 
 
 def test_an_interrupt_ends_the_batch_saves_and_is_continued_exactly(run, whole):
+    handler = signal.getsignal(signal.SIGINT)
     said = []
 
     def say(line):
@@ -156,7 +157,7 @@ def test_an_interrupt_ends_the_batch_saves_and_is_continued_exactly(run, whole):
     assert "interrupted in epoch 1; run again" in said[-1]
     saved = read_checkpoint(run.checkpoint_file)
     assert (saved["epoch"], saved["batch"]) == (0, 2)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     train(run, quiet)
     assert_same_end(run, whole)
 
