@@ -1,7 +1,7 @@
 """The network of "Global Context for Convolutional Pose Machines" (Osokin, arXiv 1906.04104).
 
 A MobileNet v1 backbone (stride 8) feeds an initial stage of heatmaps; every refinement stage looks at the backbone
-features and the heatmaps before it, first through a U-shaped context block that sees the whole person, then through
+features and the heatmaps before it, first through a context block (context.py) that sees the whole person, then through
 three residual blocks. Module names are the keys of the published checkpoints.
 
     network = GCCPM()
@@ -10,7 +10,9 @@ three residual blocks. Module names are the keys of the published checkpoints.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+
+from gccpm_lib.context import make_context
+from gccpm_lib.layers import RefinementBlock, conv, conv1x1, conv_dw
 
 STRIDE = 8  # input pixels per heatmap cell
 
@@ -19,69 +21,6 @@ BACKBONE_LAYERS = (
     (32, 64, 1, 1), (64, 128, 2, 1), (128, 128, 1, 1), (128, 256, 2, 1), (256, 256, 1, 1), (256, 512, 1, 1),
     (512, 512, 1, 2), (512, 512, 1, 1), (512, 512, 1, 1), (512, 512, 1, 1), (512, 512, 1, 1),
 )  # fmt: skip
-
-
-def conv(i: int, o: int, kernel=3, stride=1, padding=1, dilation=1, bn=True, relu=True, bias=True) -> nn.Sequential:
-    """Convolution, then batch normalisation and ReLU where asked for."""
-    layers = [nn.Conv2d(i, o, kernel, stride, padding, dilation, bias=bias)]
-    if bn:
-        layers.append(nn.BatchNorm2d(o))
-    if relu:
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
-
-
-def conv1x1(i: int, o: int, relu=True) -> nn.Sequential:
-    """Pointwise convolution without batch normalisation."""
-    return conv(i, o, kernel=1, padding=0, bn=False, relu=relu)
-
-
-def conv_dw(i: int, o: int, stride=1, dilation=1) -> nn.Sequential:
-    """Depthwise separable convolution of MobileNet: 3x3 per channel, then 1x1 across channels."""
-    return nn.Sequential(
-        nn.Conv2d(i, i, 3, stride, padding=dilation, dilation=dilation, groups=i, bias=False),
-        nn.BatchNorm2d(i),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(i, o, 1, bias=False),
-        nn.BatchNorm2d(o),
-        nn.ReLU(inplace=True),
-    )
-
-
-def resize_like(x: Tensor, reference: Tensor, mode: str) -> Tensor:
-    """Resize maps to the height and width of the reference; mode "bilinear" (corners not aligned) or "nearest"."""
-    return interpolate(x, size=reference.shape[-2:], mode=mode)
-
-
-class UShapedContext(nn.Module):
-    """Encoder-decoder over the whole crop, (N, c, h, w) -> (N, c, h, w): down to a quarter of h and w and back."""
-
-    def __init__(self, c: int, upsampling: str):
-        super().__init__()
-        self.upsampling = upsampling
-        self.encoder1 = nn.Sequential(conv(c, 2 * c, stride=2), conv(2 * c, 2 * c))
-        self.encoder2 = nn.Sequential(conv(2 * c, 2 * c, stride=2), conv(2 * c, 2 * c))
-        self.decoder2 = nn.Sequential(conv(4 * c, 2 * c), conv(2 * c, 2 * c))
-        self.decoder1 = nn.Sequential(conv(3 * c, 2 * c), conv(2 * c, c))
-
-    def forward(self, x: Tensor) -> Tensor:
-        e1 = self.encoder1(x)  # (N, 2c, h/2, w/2)
-        e2 = self.encoder2(e1)  # (N, 2c, h/4, w/4)
-        d2 = self.decoder2(torch.cat([e1, resize_like(e2, e1, self.upsampling)], 1))  # (N, 2c, h/2, w/2)
-        return self.decoder1(torch.cat([x, resize_like(d2, x, self.upsampling)], 1))  # (N, c, h, w)
-
-
-class RefinementBlock(nn.Module):
-    """Residual block, (N, i, h, w) -> (N, o, h, w); its second convolution is dilated."""
-
-    def __init__(self, i: int, o: int):
-        super().__init__()
-        self.initial = conv1x1(i, o)
-        self.trunk = nn.Sequential(conv(o, o), conv(o, o, dilation=2, padding=2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.initial(x)
-        return x + self.trunk(x)
 
 
 class InitialStage(nn.Module):
@@ -99,11 +38,11 @@ class InitialStage(nn.Module):
 class RefinementStage(nn.Module):
     """Better heatmaps from the features and the heatmaps of the stage before."""
 
-    def __init__(self, num_channels: int, num_heatmaps: int, upsampling: str):
+    def __init__(self, num_channels: int, num_heatmaps: int, context: str, upsampling: str):
         super().__init__()
         c = num_channels + num_heatmaps
         self.trunk = nn.Sequential(
-            UShapedContext(c, upsampling),
+            make_context(context, c, upsampling),
             RefinementBlock(c, num_channels),
             RefinementBlock(num_channels, num_channels),
             RefinementBlock(num_channels, num_channels),
@@ -120,14 +59,12 @@ class GCCPM(nn.Module):
     num_heatmaps: joints, plus one for the background with LIP (17 for LIP and COCO alike).
     num_refinement_stages: 0 or more stages behind the initial one; the paper's 2-stage network has 1.
     num_channels: backbone features given to every stage.
-    context: what stands in front of each refinement stage; "ushape" is the published block.
+    context: what stands in front of each refinement stage: "ushape" (published), "ppm", "aspp", "matched" or "none".
     upsampling: resizing inside the context block, "bilinear" (LIP) or "nearest" (COCO).
     """
 
     def __init__(self, num_heatmaps=17, num_refinement_stages=1, num_channels=128, context="ushape", upsampling="bilinear"):
         super().__init__()
-        if context != "ushape":
-            raise ValueError(f"context {context!r} is not known; known: 'ushape'")
         if upsampling not in ("bilinear", "nearest"):
             raise ValueError(f"upsampling {upsampling!r} is not known; known: 'bilinear' (LIP), 'nearest' (COCO)")
         # What it takes to build the network again; our checkpoints store it.
@@ -143,7 +80,7 @@ class GCCPM(nn.Module):
         self.cpm = nn.Sequential(conv(512, 256), conv(256, num_channels))
         self.initial_stage = InitialStage(num_channels, num_heatmaps)
         self.refinement_stages = nn.ModuleList(
-            [RefinementStage(num_channels, num_heatmaps, upsampling) for _ in range(num_refinement_stages)]
+            [RefinementStage(num_channels, num_heatmaps, context, upsampling) for _ in range(num_refinement_stages)]
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -30,6 +30,7 @@ class Recipe:
     # the network
     background: bool  # one more heatmap behind the joints: 1 - their maximum
     num_refinement_stages: int
+    context: str  # in front of each refinement stage: "ushape" (published), "ppm", "aspp", "matched" or "none"
     upsampling: str  # inside the context block: "bilinear" or "nearest"
     # augmentation
     rotation_degrees: float  # uniform in +-
@@ -85,6 +86,7 @@ LIP_PUBLISHED = Recipe(
     padding=128,
     background=True,
     num_refinement_stages=5,
+    context="ushape",
     upsampling="bilinear",
     rotation_degrees=40.0,
     rotation_probability=1.0,

@@ -37,6 +37,7 @@ class Run:
     from_mobilenet: bool = True  # checkpoint_path is a MobileNet, not a whole network
     weights_only: bool = True  # False: take over optimiser and position of checkpoint_path too
     num_refinement_stages: int | None = None
+    context: str | None = None  # block in front of each refinement stage
     input_size: tuple[int, int] | None = None  # height, width
     sigma: float | None = None
     rotation_degrees: float | None = None
@@ -109,7 +110,9 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
     data is the training persons' `fingerprint`. Raises ValueError where checkpoint_path doesn't hold what is asked of it.
     """
     torch.manual_seed(run.seed)
-    network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, upsampling=recipe.upsampling)
+    network = GCCPM(
+        recipe.num_heatmaps, recipe.num_refinement_stages, context=recipe.context, upsampling=recipe.upsampling
+    )
     saved = own = own_checkpoint(run, data, say)
     if run.from_mobilenet and not run.weights_only:
         raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")

@@ -5,6 +5,7 @@ values, and everything that belongs to no joint is taken as it is. So twelve of 
 trained on LIP, and fine-tuning teaches the rest, and the half cell by which the two formulas place a joint differently.
 """
 
+import re
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +16,14 @@ from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import split_side
 
 BACKGROUND = "background"
+# Layers of a refinement stage whose inputs begin with the features and the maps, by context block.
+MAP_READERS = {
+    "ushape": r"trunk\.0\.(encoder1|decoder1)\.0\.0\.weight",
+    "ppm": r"trunk\.0\.(branches\.\d+|fuse\.0)\.0\.weight",
+    "aspp": r"trunk\.0\.(point|branches\.\d+|mean)\.0\.weight",
+    "matched": r"trunk\.0\.0\.initial\.0\.weight",
+    "none": r"trunk\.1\.initial\.0\.weight",
+}
 
 
 def start_from(network: GCCPM, path: str | Path, recipe: Recipe, say=print) -> None:
@@ -63,7 +72,7 @@ def carried_over(network: GCCPM, weights: dict[str, Tensor], source: Recipe, tar
             new[key] = own
         elif "heatmaps.1." in key:
             new[key] = _rows(own, given, pairs)
-        elif key.endswith(("trunk.0.encoder1.0.0.weight", "trunk.0.decoder1.0.0.weight")):
+        elif re.search(MAP_READERS[network.shape["context"]] + "$", key):
             new[key] = _columns(own, given, pairs, network.shape)
         else:
             new[key] = given if given.shape == own.shape else own

@@ -5,7 +5,8 @@ import torch
 from conftest import lively_network
 from torch import nn
 
-from gccpm_lib.network import GCCPM, UShapedContext, count_macs, count_parameters
+from gccpm_lib.context import UShapedContext
+from gccpm_lib.network import GCCPM, count_macs, count_parameters
 
 
 def meta_network(**shape) -> GCCPM:
@@ -136,7 +137,7 @@ def test_each_stage_sees_the_features_and_the_maps_before_it():
 
 
 def test_unknown_context_or_upsampling_is_refused():
-    with pytest.raises(ValueError, match=r"context 'pyramid'.*known.*ushape"):
+    with pytest.raises(ValueError, match=r"context 'pyramid'.*known.*ushape.*none"):
         GCCPM(context="pyramid")
     with pytest.raises(ValueError, match=r"upsampling 'cubic'.*bilinear.*nearest"):
         GCCPM(upsampling="cubic")

@@ -21,8 +21,8 @@ def write(path, network, recipe):
     return path
 
 
-def started(path, recipe, num_refinement_stages=1):
-    network = GCCPM(recipe.num_heatmaps, num_refinement_stages, upsampling=recipe.upsampling)
+def started(path, recipe, num_refinement_stages=1, context="ushape"):
+    network = GCCPM(recipe.num_heatmaps, num_refinement_stages, context=context, upsampling=recipe.upsampling)
     transfer.start_from(network, path, recipe, say=lambda line: None)
     return network.eval()
 
@@ -45,11 +45,12 @@ def test_published_file_says_no_recipe_and_is_loaded_as_it_is(tmp_path):
     assert torch.equal(network.state_dict()["cpm.0.0.weight"], lively_network(1).state_dict()["cpm.0.0.weight"])
 
 
-def test_joints_in_another_order_give_the_same_maps_in_that_order(tmp_path):
+@pytest.mark.parametrize("context", ["ushape", "ppm", "aspp", "matched", "none"])
+def test_joints_in_another_order_give_the_same_maps_in_that_order(tmp_path, context):
     order = np.random.default_rng(3).permutation(16)
     turned = replace(LIP_MODERN, skeleton=Skeleton("turned", tuple(LIP.joints[i] for i in order), (), ()))
-    path = write(tmp_path / "a.pt", lively_network(2), LIP_MODERN)
-    before, after = maps(load_network(path), LIP_MODERN), maps(started(path, turned, 2), turned)
+    path = write(tmp_path / "a.pt", lively_network(2, context=context), LIP_MODERN)
+    before, after = maps(load_network(path), LIP_MODERN), maps(started(path, turned, 2, context), turned)
     for a, b in zip(before, after, strict=True):
         assert np.ptp(a) > 0.1
         np.testing.assert_allclose(b[:16], a[order], atol=1e-5)  # sums run in another order
