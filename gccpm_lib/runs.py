@@ -110,9 +110,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
     data is the training persons' `fingerprint`. Raises ValueError where checkpoint_path doesn't hold what is asked of it.
     """
     torch.manual_seed(run.seed)
-    network = GCCPM(
-        recipe.num_heatmaps, recipe.num_refinement_stages, context=recipe.context, upsampling=recipe.upsampling
-    )
+    network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, context=recipe.context, upsampling=recipe.upsampling)
     saved = own = own_checkpoint(run, data, say)
     if run.from_mobilenet and not run.weights_only:
         raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
