@@ -65,7 +65,7 @@ class AtrousPooling(nn.Module):
         self.fuse = conv1x1((2 + len(ATROUS_RATES)) * width, c)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = self.mean(adaptive_avg_pool2d(x, 1)).expand(-1, -1, *x.shape[-2:])
+        mean = resize_like(self.mean(adaptive_avg_pool2d(x, 1)), x, "nearest")
         return self.fuse(torch.cat([self.point(x), *[branch(x) for branch in self.branches], mean], 1))
 
 

@@ -183,13 +183,42 @@ def stacked_bars(shares: pd.DataFrame, title: str) -> Figure:
 
 
 def curves(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str) -> Figure:
-    """Named curves over one axis."""
+    """Named curves over one axis; few points are marked."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axis = figure.subplots()
+    axis, marker = figure.subplots(), "o" if len(x) < 10 else None
     for i, (name, y) in enumerate(series.items()):
-        axis.plot(x, y, color=SERIES[i % len(SERIES)], linestyle=("-", "--", ":", "-.")[i % 4], label=name)
+        axis.plot(x, y, marker=marker, color=SERIES[i % len(SERIES)], linestyle=("-", "--", ":", "-.")[i % 4], label=name)
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
     axis.legend()
     return figure
+
+
+def scatter(table: pd.DataFrame, costs: dict[str, str], y: str, low: str, high: str) -> Figure:
+    """A named point per row: column y over every cost (column -> axis label), a panel each; bars from low to high."""
+    figure = Figure(figsize=(4.3 * len(costs) + 1.6, 3.8), layout="constrained")
+    for axis, (cost, label) in zip(
+        figure.subplots(1, len(costs), squeeze=False, sharey=True)[0], costs.items(), strict=True
+    ):
+        for i, (name, row) in enumerate(table.iterrows()):
+            bars = [[row[y] - row[low]], [row[high] - row[y]]]
+            style = dict(fmt="osD^vP*X"[i % 8], color=SERIES[i % len(SERIES)], capsize=3)
+            axis.errorbar(row[cost], row[y], bars, label=name, **style)
+        axis.set(xlabel=label, ylabel=y if axis.get_subplotspec().is_first_col() else "")
+        axis.grid(alpha=0.3)
+    figure.axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def pose_rows(persons: Sequence[Person], rows: dict[str, np.ndarray], skeleton: Skeleton, photos: bool = True) -> Figure:
+    """A column per person, a named row per set of poses (N, K, 3). photos False: on white paper instead of the pictures."""
+    images = [read_person_image(person) for person in persons]
+    if not photos:
+        images = [np.full_like(image, 255) for image in images]
+    drawn = [
+        draw_pose(image, pose, skeleton, box=person.box)
+        for poses in rows.values()
+        for person, image, pose in zip(persons, images, poses, strict=True)
+    ]
+    return gallery(drawn, [name for name in rows for _ in persons], len(persons))

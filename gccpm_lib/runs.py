@@ -36,6 +36,7 @@ class Run:
     checkpoint_path: str = ""  # weights to start from; "" with from_mobilenet: the shipped MobileNet
     from_mobilenet: bool = True  # checkpoint_path is a MobileNet, not a whole network
     weights_only: bool = True  # False: take over optimiser and position of checkpoint_path too
+    fresh_refinement: bool = False  # checkpoint_path gives everything but the refinement stages, which start anew
     num_refinement_stages: int | None = None
     context: str | None = None  # block in front of each refinement stage
     input_size: tuple[int, int] | None = None  # height, width
@@ -117,7 +118,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
     if saved is None and run.from_mobilenet:
         checkpoints.load_backbone(network, run.checkpoint_path or None, recipe)
     elif saved is None and run.checkpoint_path and run.weights_only:
-        transfer.start_from(network, run.checkpoint_path, recipe, say)
+        transfer.start_from(network, run.checkpoint_path, recipe, say, run.fresh_refinement)
     elif saved is None and run.checkpoint_path:
         saved = checkpoints.read_checkpoint(run.checkpoint_path)
     network = network.to(run.device, memory_format=torch.channels_last)
@@ -138,6 +139,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
 FREE_TO_CHANGE = {
     "output_folder", "dataset_folder", "num_workers", "log_after", "checkpoint_after", "device",
 }  # fmt: skip
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Run) if field.default is not dataclasses.MISSING}
 
 
 def fingerprint(persons: Sequence[Person], skeleton: Skeleton) -> str:
@@ -164,7 +166,7 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     if not run.checkpoint_file.exists():
         return None
     saved = checkpoints.read_checkpoint(run.checkpoint_file)
-    own, then = _as_json(run), saved.get("run", {})
+    own, then = _as_json(run), {**DEFAULTS, **saved.get("run", {})}  # a file older than an option had its default
     differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
     changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
     if saved.get("data", data) != data:

@@ -26,14 +26,19 @@ MAP_READERS = {
 }
 
 
-def start_from(network: GCCPM, path: str | Path, recipe: Recipe, say=print) -> None:
+def start_from(network: GCCPM, path: str | Path, recipe: Recipe, say=print, fresh_refinement: bool = False) -> None:
     """Put the weights of a checkpoint of a whole network into a network that is to be trained by recipe.
 
     A published file, or one trained with the same joints and pixel values, is loaded as it is; any other one of this
-    library is carried over by the names of the joints, and what was carried is said. ValueError for another depth.
+    library is carried over by the names of the joints, and what was carried is said. fresh_refinement: the refinement
+    stages keep their initial values, so that depth and context block may differ. ValueError for another depth otherwise.
     """
     checkpoint = checkpoints.read_checkpoint(path)
     weights = checkpoints.network_weights(checkpoint)
+    if fresh_refinement:
+        stages = "refinement_stages."
+        weights = {key: value for key, value in weights.items() if not key.startswith(stages)}
+        weights |= {key: value for key, value in network.state_dict().items() if key.startswith(stages)}
     source = checkpoints.recipe_in(checkpoint) if checkpoint.get("recipe") else recipe
     if source is recipe:
         say(f"{path}: doesn't say what it was trained for; its maps are taken as those of {recipe.name}")

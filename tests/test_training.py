@@ -214,6 +214,19 @@ def test_another_run_in_the_folder_is_moved_aside_and_told(run):
     assert (run.checkpoint_file.parent.with_name("run.1") / "checkpoint.pt").read_bytes() == old
 
 
+def test_a_checkpoint_older_than_an_option_is_gone_on_from(run):
+    """A file that doesn't name an option was written when only its default existed."""
+    run = replace(run, num_epochs=1, num_train_persons=2)
+    history = train(run, quiet)
+    saved = torch.load(run.checkpoint_file, weights_only=True)
+    del saved["run"]["fresh_refinement"]
+    torch.save(saved, run.checkpoint_file)
+    assert json.dumps(train(run, quiet)) == json.dumps(history)
+    said = []
+    train(replace(run, fresh_refinement=True), said.append)
+    assert "fresh_refinement False -> True" in said[0]
+
+
 def test_other_seeds_end_elsewhere(run):
     run = replace(run, num_epochs=1, num_val_persons=0, num_train_persons=4)
     train(run, quiet)

@@ -103,3 +103,15 @@ def test_another_depth_is_refused_with_the_remedy(tmp_path):
     path = write(tmp_path / "a.pt", lively_network(1), LIP_MODERN)
     with pytest.raises(ValueError, match="num_refinement_stages"):
         started(path, COCO_MODERN, num_refinement_stages=2)
+
+
+def test_fresh_refinement_keeps_the_rest_and_allows_another_depth_and_block(tmp_path):
+    path = write(tmp_path / "a.pt", lively_network(1), LIP_MODERN)
+    torch.manual_seed(1)
+    untouched = GCCPM(num_refinement_stages=2, context="ppm")
+    torch.manual_seed(1)
+    network = GCCPM(num_refinement_stages=2, context="ppm")
+    transfer.start_from(network, path, LIP_MODERN, lambda line: None, fresh_refinement=True)
+    own, source, initial = network.state_dict(), lively_network(1).state_dict(), untouched.state_dict()
+    for key, value in own.items():
+        assert torch.equal(value, (initial if key.startswith("refinement_stages.") else source)[key]), key
