@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
 
 
 def test_cells_of_a_seed_start_and_see_the_same(trained):
-    base, variants, histories = trained
+    base, _, histories = trained
     assert len(histories) == 3 * 2
     runs = [json.loads((folder / "run.json").read_text()) for folder in base_folder(base).iterdir()]
     assert {run["seed"] for run in runs} == {0, 1}
