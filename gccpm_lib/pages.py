@@ -14,13 +14,18 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
+from gccpm_lib import inspector_data
+from gccpm_lib.inspector_data import INSPECTOR_TYPE
 from gccpm_lib.markdown import harmless, markdown_html
 from gccpm_lib.profiles import has_tag, read_parameters
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
-SHOWN_TYPES = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
+SHOWN_TYPES = (
+    *(INSPECTOR_TYPE, "text/html", "text/markdown", "image/svg+xml"),
+    *("image/png", "image/jpeg", "text/latex", "text/plain"),
+)
 
 
 def introduction(notebook: Mapping) -> tuple[str, str]:
@@ -48,8 +53,15 @@ def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
 
     about: title (of the page), report (title of the whole), previous and next ({name, title} or None), and failure.
     """
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    resources = {"about": dict(about), "style": style_sheet(), "script": script, "script_hash": script_hash(script)}
+    notebook = prepared(notebook, where)
+    inspected = any(
+        INSPECTOR_TYPE in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())
+    )
+    module = inspector_data.module_text() + "\nstartReports();\n" if inspected else ""
+    scripts = {"script": template_text("page.js"), "inspector": module}
+    style = style_sheet() + (inspector_data.style_text() if inspected else "")
+    hashes = [script_hash(script) for script in scripts.values() if script]
+    resources = {"about": dict(about), "style": style, **scripts, "script_hashes": hashes}
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "report.html.j2"),
@@ -58,7 +70,8 @@ def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
     exporter.register_filter("markdown_html", markdown_html)
     exporter.register_filter("harmless", harmless)
     exporter.register_filter("represent", repr)
-    page, _ = exporter.from_notebook_node(prepared(notebook, where), resources)
+    exporter.register_filter("script_data", script_data)
+    page, _ = exporter.from_notebook_node(notebook, resources)
     return _with_contents(page)
 
 
@@ -67,12 +80,21 @@ def style_sheet() -> str:
     light, dark = (
         HtmlFormatter(style=name, nobackground=True).get_style_defs(".highlight") for name in ("default", "github-dark")
     )
-    sheet = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{sheet}"
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{template_text('page.css')}"
+
+
+def template_text(name: str) -> str:
+    """A file of the templates folder as text."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def script_data(content: Mapping) -> str:
+    """JSON text to stand inside a script element: without "<" nothing in it can end the element or begin a comment."""
+    return json.dumps(content).replace("<", "\\u003c")
 
 
 def script_hash(script: str) -> str:
-    """What the page's content security policy calls its one script; no other may run."""
+    """What the page's content security policy calls a script; no others may run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -110,11 +132,14 @@ def _joined(outputs: list) -> list:
 
 
 def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.NotebookNode | None:
-    """The output as it is shown, None for what is not: error streams, progress bars, widgets."""
+    """The output as it is shown, None for what is not: error streams, progress bars, widgets other than inspectors."""
     if output.output_type == "stream":
         output.text = re.sub(r"[^\n]*\r(?!\n)", "", "".join(output.text))  # each \r wrote over the line before it
         return output if output.name == "stdout" and output.text.strip() else None
     data = output.get("data", {})
+    if INSPECTOR_TYPE in data:
+        output.data = {INSPECTOR_TYPE: data[INSPECTOR_TYPE]}
+        return output
     if any("widget-view" in kind for kind in data):
         return None
     picture = "".join(data.get("image/png", ""))

@@ -90,6 +90,22 @@ class PosePredictor:
                 found[name].append(self._decoded(maps, affines, name))
         return {name: np.concatenate(batches) for name, batches in found.items()}
 
+    def heatmaps(self, person: Person) -> tuple[np.ndarray, np.ndarray]:
+        """One person -> the maps (K, h, w) float32 that its joints are read from, and the (2, 3) cell -> picture.
+
+        Maps of a whole picture (LIP), which are as large as it, are shrunk to cells of about a stride.
+        """
+        if self.recipe.crop == "box":
+            maps, affines = self._box_maps(_pictures_and_boxes([person]))
+            return maps[0], geometry.compose(np.diag([STRIDE, STRIDE, 1.0])[:2], geometry.invert(affines[0]))
+        (maps,) = self._flipped_picture_maps([read_person_image(person)])
+        height, width = maps.shape[:2]
+        factor = max(self.recipe.input_size) / STRIDE / max(height, width)
+        w, h = max(1, round(width * factor)), max(1, round(height * factor))
+        small = np.stack([cv2.resize(maps[:, :, k], (w, h), interpolation=cv2.INTER_AREA) for k in range(maps.shape[2])])
+        across, down = width / w, height / h
+        return small, np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5]])
+
     def _predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
         if self.recipe.crop == "box":
             return self._predict_boxes(_pictures_and_boxes(persons))
@@ -98,12 +114,16 @@ class PosePredictor:
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
 
     def _predict_pictures(self, images: list[np.ndarray]) -> np.ndarray:
+        return np.stack([peaks(maps.transpose(2, 0, 1)) for maps in self._flipped_picture_maps(images)])
+
+    def _flipped_picture_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps of each picture at the picture's own size, (H, W, K) float32, averaged with the mirrored one's if asked."""
         maps = self._picture_maps(images)
         if self.flip:
             order = self.recipe.skeleton.flip_order
             mirrored = self._picture_maps([np.ascontiguousarray(image[:, ::-1]) for image in images])
             maps = [(a + b[:, ::-1, order]) / 2 for a, b in zip(maps, mirrored, strict=True)]
-        return np.stack([peaks(map_.transpose(2, 0, 1)) for map_ in maps])
+        return maps
 
     def _picture_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Maps of each picture at the picture's own size, (H, W, K) float32, averaged over the scales."""

@@ -59,7 +59,7 @@ def publish_index(root: Path, profile: Profile) -> Path:
     entries = _entries(root, profile)
     summary = _summary(profile, entries)
     write_beside(folder / "metrics.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    script = (pages.TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = pages.template_text("page.js")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
     environment.filters.update(number=_number, duration=_duration)
     figures = _copied_figures(root, profile, folder / "figures")
