@@ -156,7 +156,7 @@ def _frame(person: Person, image: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def heatmap(collection: Collection, row: int) -> tuple[dict, bytes]:
-    """One person's maps: {affine, size, peaks}, and a grey PNG of all K maps below each other.
+    """One person's maps: {affine, size}, and a grey PNG of all K maps below each other.
 
     affine: the (2, 3) cell -> picture column by column, as a canvas takes it; size: cells across and down of one map.
     Each map is scaled to its own peak (0.1 at least, so that noise stays dark).
@@ -166,7 +166,7 @@ def heatmap(collection: Collection, row: int) -> tuple[dict, bytes]:
     scaled = np.clip(maps / np.maximum(peaks, 0.1)[:, None, None], 0, 1)
     png = cv2.imencode(".png", (255 * scaled).astype(np.uint8).reshape(-1, maps.shape[2]))[1].tobytes()
     size = [int(maps.shape[2]), int(maps.shape[1])]
-    return {"affine": np.ravel(affine, "F").tolist(), "size": size, "peaks": np.round(peaks, 3).tolist()}, png
+    return {"affine": np.ravel(affine, "F").tolist(), "size": size}, png
 
 
 # ------------------------------------------------------------------------------------------------ for a report

@@ -5,7 +5,6 @@ Tolerances are 10 pixels (heads of 20), so predictions n pixels beside the label
 
 import csv
 import io
-import json
 import os
 import shutil
 import socket
@@ -19,15 +18,14 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from conftest import write_lip
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from playwright.sync_api import Page, expect, sync_playwright
 
 from gccpm_lib import pages
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.inspector import inspect
+from gccpm_lib.inspector import Inspector, inspect
 from gccpm_lib.skeletons import LIP
-
-from conftest import write_lip
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -92,15 +90,16 @@ def report(tmp_path_factory) -> Path:
     """The page of a small executed notebook with an inspector in it."""
     folder = tmp_path_factory.mktemp("report")
     persons = people(folder)
-    data, metadata = inspect(persons, LIP, predictions(persons), heatmaps)._repr_mimebundle_()
-    cells = [
-        new_markdown_cell("# Look at them"),
-        new_code_cell("lr = 1  # rate", metadata={"tags": ["parameters"]}),
-        new_code_cell("inspect(persons, LIP)", outputs=[new_output("display_data", json.loads(json.dumps(data)), metadata=metadata)]),
-    ]
+    return written_page(inspect(persons, LIP, predictions(persons), heatmaps), folder / "report.html")
+
+
+def written_page(widget: Inspector, path: Path) -> Path:
+    """The published page of a notebook that displayed the widget."""
+    data, metadata = widget._repr_mimebundle_()
+    parameters = new_code_cell("lr = 1  # rate", metadata={"tags": ["parameters"]})
+    cell = new_code_cell("inspect(persons)", outputs=[new_output("display_data", data, metadata=metadata)])
     about = {"title": "A", "report": "B", "failure": "", "status": "done", "previous": None, "next": None}
-    path = folder / "report.html"
-    path.write_text(pages.page_html(new_notebook(cells=cells), "demo", about))
+    path.write_text(pages.page_html(new_notebook(cells=[parameters, cell]), "demo", about))
     return path
 
 
@@ -111,7 +110,10 @@ def opened(browser, report: Path, **options):
     page.on("console", lambda message: message.type == "error" and bad.append(message.text))
     page.on("pageerror", lambda error: bad.append(str(error)))
     page.on("requestfailed", lambda request: bad.append(f"failed: {request.url}"))
-    page.on("request", lambda request: request.url.startswith("file:") or request.url.startswith("blob:") or bad.append(request.url))
+    page.on(
+        "request",
+        lambda request: request.url.startswith("file:") or request.url.startswith("blob:") or bad.append(request.url),
+    )
     page.on("dialog", lambda dialog: (bad.append(dialog.message), dialog.dismiss()))
     page.goto(report.as_uri())
     page.wait_for_selector(".gccpm-inspector[data-index]")
@@ -302,6 +304,16 @@ def test_who_scrolls_past_is_not_held_up(page):
     assert drawn(page) == before and page.evaluate("scrollY") > 0
 
 
+MIDDLE_OF_GREEN = """canvas => {
+  const { width, height } = canvas, [xs, ys] = [[], []];
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  for (let i = 0; i < width * height; i += 1) {
+    if (data[4 * i + 1] > 100) xs.push(0.5 + (i % width)), ys.push(0.5 + Math.floor(i / width));
+  }
+  return [xs, ys].map((list) => list.reduce((a, b) => a + b) / list.length);
+}"""
+
+
 def test_pixels_lie_where_coordinates_say(page):
     """The picture turns from red to blue between the columns 59 and 60; a map's highest cell covers 32 to 39, 24 to 31."""
     find(page, "12.jpg")
@@ -317,11 +329,7 @@ def test_pixels_lie_where_coordinates_say(page):
     bright = colour(page, 35.5, 27.5)
     assert bright[1] > 150 > 50 > dark[1] and colour(page, 35.5, 50) == far
     box = page.locator("canvas[role=img]").bounding_box()
-    script = """canvas => { const { width, height } = canvas, data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
-        let sums = [0, 0, 0];
-        for (let i = 0; i < data.length; i += 4) if (data[i + 1] > 100) sums = [sums[0] + (i / 4) % width + 0.5, sums[1] + Math.floor(i / 4 / width) + 0.5, sums[2] + 1];
-        return [sums[0] / sums[2], sums[1] / sums[2]]; }"""
-    middle = page.locator("canvas[role=img]").evaluate(script)
+    middle = page.locator("canvas[role=img]").evaluate(MIDDLE_OF_GREEN)
     expected = spot(page, 35.5, 27.5)
     assert np.allclose(middle, (expected[0] - box["x"], expected[1] - box["y"]), atol=1.5)
 
@@ -335,12 +343,7 @@ def test_a_person_in_a_box_is_shown_in_pixels_of_the_whole_picture(browser, tmp_
     widget = inspect([person], LIP_WITH_SIGMAS, keypoints[None] + (0, 0, 0.25))
     frame = widget.report_data()["examples"][0]["frame"]
     assert frame[0] > 100 and frame[1] > 10
-    data, _ = widget._repr_mimebundle_()
-    notebook = new_notebook(cells=[new_code_cell("", outputs=[new_output("display_data", data)])])
-    notebook.cells.insert(0, new_code_cell("a = 1", metadata={"tags": ["parameters"]}))
-    about = {"title": "A", "report": "B", "failure": "", "status": "done", "previous": None, "next": None}
-    (tmp_path / "box.html").write_text(pages.page_html(notebook, "demo", about))
-    page, bad = opened(browser, tmp_path / "box.html")
+    page, bad = opened(browser, written_page(widget, tmp_path / "box.html"))
     page.locator("canvas[role=img]").scroll_into_view_if_needed()
     expect(page.locator(".facts")).to_contain_text("row 1 · annotation 77 · mean error 0.00")
     told = ["r_wrist", "label: occluded, x 236.0, y 160.0", "prediction: x 236.0, y 160.0", "score 1.25"]
@@ -366,3 +369,144 @@ def test_it_fits_a_phone_and_can_be_read_in_light_and_dark(browser, report, sche
     expect(page.locator(".tip")).to_contain_text("r_wrist")
     assert bad == []
     page.context.close()
+
+
+# ------------------------------------------------------------------------------------------------ live in JupyterLab
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab of its own on an empty folder; (folder, address of a notebook in it by name)."""
+    folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("settings")
+    port, token = free_port(), "inspector"
+    settings = {f"JUPYTER{name}_DIR": str(own / name) for name in ("_CONFIG", "LAB_SETTINGS", "LAB_WORKSPACES", "_RUNTIME")}
+    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(own / "ipython")}
+    options = [
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+    ]
+    options += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
+    log = (own / "log").open("w")
+    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(120):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, (own / "log").read_text()
+            time.sleep(0.5)
+        yield folder, f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def run_all(browser, lab, name: str, *sources: str) -> Page:
+    """A notebook of these cells, opened in JupyterLab and run until its inspector shows somebody."""
+    folder, address = lab
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / name)
+    page = browser.new_page(viewport={"width": 1300, "height": 1100})
+    page.goto(address.format(name))
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=90_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_selector(".gccpm-inspector[data-index]", timeout=90_000)
+    return page
+
+
+@pytest.mark.slow
+def test_live_in_jupyterlab_it_pages_filters_and_writes_marks(browser, lab):
+    folder, _ = lab
+    labels = write_lip(folder / "lip")["val"]
+    page = run_all(
+        browser, lab, "small.ipynb",
+        "import numpy as np\nfrom gccpm_lib.datasets.lip import read_lip\nfrom gccpm_lib.inspector import inspect\n"
+        "from gccpm_lib.skeletons import LIP\npersons = read_lip('lip', 'val')\n"
+        "found = np.stack([person.keypoints for person in persons]) + np.arange(3)[:, None, None] * (1, 0, 0)",
+        "inspector = inspect(persons, LIP, found, marked_csv='marked.csv')\ninspector",
+        "'first cell'",
+    )  # fmt: skip
+    root, order = page.locator(".gccpm-inspector"), list(labels)[::-1]
+    expect(page.locator(".gccpm-inspector .name")).to_have_text(order[0])
+    root.scroll_into_view_if_needed()
+    x, y, label = (float(value) for value in labels[order[0]][LIP.joints.index("neck")])
+    frame = (0, 0, *cv2.imread(str(next((folder / "lip").rglob(order[0])))).shape[1::-1])
+    told = hover(page, x, y, frame)
+    assert told[:2] == ["neck", f"label: {'occluded' if label == 1 else 'visible'}, x {x:.1f}, y {y:.1f}"]
+    page.locator("canvas[role=img]").click()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".gccpm-inspector .name")).to_have_text(order[1])
+    page.keyboard.press("m")
+    expect(page.locator("footer")).to_contain_text("1 label marked as suspicious; the list is marked.csv")
+    page.get_by_label("File name").fill(order[2][:5])
+    expect(page.locator(".gccpm-inspector .name")).to_have_text(order[2])
+    page.get_by_label("Mark this label as suspicious (m)").click()
+    rows = [list(labels).index(name) + 1 for name in order]
+    for _ in range(50):
+        if (folder / "marked.csv").is_file() and (folder / "marked.csv").read_text().count("\n") == 3:
+            break
+        time.sleep(0.1)
+    lines = list(csv.reader((folder / "marked.csv").open()))
+    assert lines == [["row", "name", "annotation_id"], [str(rows[2]), order[2], ""], [str(rows[1]), order[1], ""]]
+    assert page.locator(".jp-CodeCell").count() == 3 and page.locator(".jp-MarkdownCell").count() == 0
+    page.close()
+
+
+PAGING = """async (place) => {
+  const root = document.querySelector(".gccpm-inspector"), number = root.querySelector(".pager input");
+  const shown = (from) => new Promise((resolve) => {
+    const look = () => (root.dataset.index === from ? requestAnimationFrame(look) : resolve(performance.now()));
+    look();
+  });
+  const times = [];
+  for (let i = 0; i < 25; i += 1) {
+    const from = root.dataset.index, start = performance.now();
+    if (place === "next") root.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+    else {
+      number.value = 1 + ((i + 1) * 7919) % 10000;
+      number.dispatchEvent(new Event("change"));
+    }
+    times.push(await shown(from) - start);
+    await new Promise((resolve) => setTimeout(resolve, place === "next" ? 30 : 300));
+  }
+  return times;
+}"""
+
+
+@pytest.mark.slow
+def test_ten_thousand_persons_are_paged_in_time(browser, lab, record_property):
+    folder, _ = lab
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{i}.jpg"), cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC))
+    page = run_all(
+        browser, lab, "large.ipynb",
+        "import numpy as np\nfrom pathlib import Path\nfrom gccpm_lib.datasets.records import Person\n"
+        "from gccpm_lib.inspector import inspect\nfrom gccpm_lib.skeletons import LIP\nrng = np.random.default_rng(0)\n"
+        "truth = np.concatenate([rng.uniform(50, 400, (10000, 16, 2)), rng.integers(1, 3, (10000, 16, 1))], 2)\n"
+        "persons = [Person(Path(f'{i % 20}.jpg'), points) for i, points in enumerate(truth.astype(np.float32))]",
+        "inspect(persons, LIP, {name: truth + rng.normal(0, 9, truth.shape) for name in ('PyTorch', 'INT8')})",
+    )  # fmt: skip
+    expect(page.locator(".pager span")).to_have_text("of 10,000")
+    medians = {}
+    for place in ("next", "anywhere"):
+        times = page.evaluate(PAGING, place)
+        medians[place] = float(np.median(times))
+        record_property(f"median_ms_{place}", medians[place])
+        print(f"{place}: median {np.median(times):.0f} ms, worst {max(times):.0f} ms")
+    assert max(medians.values()) < 150
+    assert page.locator(".thumb").count() < 30
+    page.close()

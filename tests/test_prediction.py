@@ -10,7 +10,7 @@ from conftest import lively_network, noise_picture, person
 from torch import nn
 
 from gccpm_lib import geometry
-from gccpm_lib.heatmaps import decode
+from gccpm_lib.heatmaps import decode, peaks
 from gccpm_lib.prediction import PosePredictor, normalise, person_score
 from gccpm_lib.recipes import COCO_CORRECTED, COCO_MODERN, COCO_PUBLISHED, LIP_PUBLISHED, RECIPES
 
@@ -100,6 +100,27 @@ class Bright(nn.Module):
 def test_lip_finds_a_bright_spot_where_it_is(spot, scales, flip):
     found = PosePredictor(Bright(), LIP_PUBLISHED, scales, flip).predict(bright_spot(spot, 240, 160))[0]
     assert abs(found[:, :2] - spot).max() <= 3
+
+
+@pytest.mark.parametrize("spot", [(60, 200), (130, 33), (97, 120)])
+def test_heatmaps_of_a_picture_lie_where_its_joints_do(spot, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), bright_spot(spot, 240, 160))
+    maps, affine = PosePredictor(Bright(), LIP_PUBLISHED, flip=True).heatmaps(
+        person(np.zeros((16, 3)), path=tmp_path / "a.png")
+    )
+    assert maps.shape == (16, 32, 21)  # the longer side has as many cells as the input, 256 / 8
+    weights = np.clip(maps[3] - maps[3].max() / 2, 0, None)
+    middle = [(weights * cells).sum() / weights.sum() for cells in np.mgrid[:32, :21][::-1]]
+    assert abs(geometry.apply(affine, np.array([middle]))[0] - spot).max() <= 2
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_heatmaps_of_a_box_are_those_that_are_decoded(tmp_path, flip):
+    cv2.imwrite(str(tmp_path / "a.png"), noise_picture(120, 150))
+    predictor = PosePredictor(lively_network(0, num_heatmaps=18), replace(COCO_SMALL, decoder="argmax"), flip=flip)
+    subject = person(np.zeros((17, 3)), (40, 20, 60, 70), tmp_path / "a.png")
+    maps, affine = predictor.heatmaps(subject)
+    np.testing.assert_allclose(geometry.apply(affine, peaks(maps)), predictor.predict_persons([subject])[0], atol=1e-9)
 
 
 def test_boxes_of_a_lip_recipe_are_cut_out_and_treated_as_pictures():

@@ -312,8 +312,8 @@ class Inspector {
     const facts = [`row ${table.rows[index] + 1}`];
     if (table.annotation_ids[index] !== null) facts.push(`annotation ${table.annotation_ids[index]}`);
     if (predicted) facts.push(scored ? `mean error ${fixed(errorOf(this.state, index, -1))}` : "not scored");
-    if (scored) facts.push(`${count((error) => error > 1)} of ${many(scored, "joint")} wrong`);
     if (predicted && joint >= 0) facts.push(`${table.joints[joint]} ${fixed(errorOf(this.state, index, joint))}`);
+    if (scored) facts.push(`${count((error) => error > 1)} of ${many(scored, "joint")} wrong`);
     facts.push(`${count((_, label) => label === "occluded")} occluded`);
     return this.source.marked().includes(index) ? [...facts, "⚑ suspicious"] : facts;
   }
@@ -376,13 +376,14 @@ class Inspector {
     for (let batch = lacking(); batch.length; batch = lacking()) {
       const pictures = await this.source.pictures(batch, THUMB_SIDE).catch(() => []);
       batch.forEach((index, i) => remembered(this.thumbs, 500, index, () => pictures[i] ?? {}));
-      this.drawThumbs();
+      this.drawThumbs(batch);
     }
     this.loading = false;
   }
 
-  drawThumbs() {
-    for (const thumb of this.rail.children) this.drawThumb(thumb);
+  drawThumbs(indices = this.order) {
+    const chosen = new Set(indices);
+    for (const thumb of this.rail.children) if (chosen.has(this.order[thumb.dataset.at])) this.drawThumb(thumb);
   }
 
   drawThumb(thumb) {

@@ -40,7 +40,7 @@ function drawJoint(context, joint, side, halo, radius) {
 
 // Labels are solid with white borders, predictions dashed with dark ones.
 function drawPose(context, pose, { limbs, sides }, { prediction, radius }) {
-  const [halo, width] = [prediction ? DARK : "#fff", Math.max(1.3, radius * 0.45)];
+  const [halo, width] = [prediction ? DARK : "#fff", Math.max(1.3, radius * 0.5)];
   for (const [a, b] of limbs.filter((limb) => limb.every((k) => pose[k]))) {
     const known = [...new Set([sides[a], sides[b]])].filter((side) => side !== "middle");
     const colour = COLOURS[known.length === 1 ? known[0] : "middle"];
@@ -67,12 +67,12 @@ function drawText(context, text, x, y) {
 }
 
 // The maps of all joints below each other, grey -> one joint's map (joint -1: the highest of all) in colours, a pixel a cell.
-function heatPicture({ bitmap, size: [width, height], peaks }, joint) {
-  const canvas = new OffscreenCanvas(width, height * peaks.length);
+function heatPicture({ bitmap, size: [width, height] }, joint) {
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
-  const grey = context.getImageData(0, 0, width, canvas.height).data;
-  const maps = joint < 0 ? peaks.map((_, k) => k) : [joint];
+  const grey = context.getImageData(0, 0, width, bitmap.height).data;
+  const maps = joint < 0 ? Array.from({ length: bitmap.height / height }, (_, k) => k) : [joint];
   const picture = context.createImageData(width, height);
   for (let i = 0; i < width * height; i += 1) {
     const value = Math.max(...maps.map((k) => grey[4 * (k * width * height + i)])) / 255;
@@ -214,7 +214,7 @@ class Stage {
       for (const k of wrong) drawLine(context, poses[0][k], poses[1][k], [[DARK, 2.6], [WRONG, 1.2]]);
     }
     for (const layer of part.layers) {
-      drawPose(context, poses[layer], look, { prediction: layer === 1, radius: radius * (layer ? 0.85 : 1) });
+      drawPose(context, poses[layer], look, { prediction: layer === 1, radius: radius * (part.layers.length === 2 && layer ? 0.85 : 1) });
       poses[layer].forEach((joint, k) => joint && [this.near, chosen].includes(k) && drawRing(context, joint, radius * 2));
     }
     const named = (shown.names && poses[part.layers.at(-1)]) || [];
@@ -286,7 +286,7 @@ class Stage {
   }
 
   showTip() {
-    const { page, table, predicted, index, heat, shown } = this.state;
+    const { page, table, predicted, index } = this.state;
     const k = this.near;
     const [truth, found] = [0, 1].map((layer) => (layer && !predicted ? null : poseOf(this.state, page, layer)[k]));
     const place = ({ x, y }) => `x ${x.toFixed(1)}, y ${y.toFixed(1)}`;
@@ -296,7 +296,6 @@ class Stage {
     const error = errorOf(this.state, index, k);
     const verdict = error >= 0 ? `error ${fixed(error)} tolerances: ${error > 1 ? "wrong" : "found"}` : "error: not scored";
     if (predicted) lines.push(verdict);
-    if (heat && shown.heatmap) lines.push(`peak of its heatmap ${fixed(heat.peaks[k])}`);
     this.tip.replaceChildren(make("strong", {}, table.joints[k]), ...lines.map((text) => make("span", {}, text)));
     this.tip.hidden = false;
     this.placeTip(this.spot(this.parts().at(-1), found ?? truth ?? { x: page.frame[0], y: page.frame[1] }));
