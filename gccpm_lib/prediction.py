@@ -6,7 +6,7 @@
 Coordinates are x right, y down, pixel centres at integers; pictures are (H, W, 3) uint8 BGR.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
-from gccpm_lib.heatmaps import decode, peaks
+from gccpm_lib.heatmaps import decode
 from gccpm_lib.network import STRIDE
+from gccpm_lib.peak_search import Term, fast_peaks, published_peaks
 from gccpm_lib.recipes import Recipe
 
 
@@ -39,15 +40,26 @@ class PosePredictor:
 
     scales: input sizes relative to the recipe's, their maps are averaged; (0.75, 1.0, 1.25) is the published multi-scale.
     flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps".
-    stage: whose maps are read, 0 the initial stage, -1 the last.
+    stage: whose maps are read, 0 the initial stage, -1 the last. network: the PyTorch network, or an exported one
+    (engines.py). decoder "published": LIP's maps are enlarged as published, to the same peaks (peak_search.py).
     """
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, scales=(1.0,), flip: bool = False, device="cpu", stage: int = -1
+        self,
+        network: nn.Module | Callable,
+        recipe: Recipe,
+        scales=(1.0,),
+        flip: bool = False,
+        device="cpu",
+        stage: int = -1,
+        decoder: str = "fast",
     ):
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
-        self.recipe, self.scales, self.flip, self.device = recipe, tuple(scales), flip, device
-        self.stage = stage
+        if decoder not in ("fast", "published"):
+            raise ValueError(f"decoder {decoder!r} is not known; known: 'fast', 'published'")
+        if isinstance(network, nn.Module):
+            network = network.to(device, memory_format=torch.channels_last).eval()
+        self.network, self.recipe, self.scales, self.flip = network, recipe, tuple(scales), flip
+        self.device, self.stage, self.decoder = device, stage, decoder
 
     def predict(self, image: np.ndarray, boxes: Sequence | None = None) -> np.ndarray:
         """Picture and boxes (N, 4) x, y, w, h -> (N, K, 3) float64: x, y in picture pixels, score (the joint's peak).
@@ -98,31 +110,38 @@ class PosePredictor:
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
 
     def _predict_pictures(self, images: list[np.ndarray]) -> np.ndarray:
-        maps = self._picture_maps(images)
+        find = published_peaks if self.decoder == "published" else fast_peaks
+        terms = self._terms(images, mirrored=False)
         if self.flip:
-            order = self.recipe.skeleton.flip_order
-            mirrored = self._picture_maps([np.ascontiguousarray(image[:, ::-1]) for image in images])
-            maps = [(a + b[:, ::-1, order]) / 2 for a, b in zip(maps, mirrored, strict=True)]
-        return np.stack([peaks(map_.transpose(2, 0, 1)) for map_ in maps])
+            turned = self._terms([np.ascontiguousarray(image[:, ::-1]) for image in images], mirrored=True)
+            terms = [one + other for one, other in zip(terms, turned, strict=True)]
+        return np.stack([find(term, image.shape[:2]) for term, image in zip(terms, images, strict=True)])
 
-    def _picture_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Maps of each picture at the picture's own size, (H, W, K) float32, averaged over the scales."""
-        totals = [0.0] * len(images)
+    def _terms(self, images: list[np.ndarray], mirrored: bool) -> list[list[Term]]:
+        """Of each picture: the maps at every scale and where the picture lies in them."""
+        terms = [[] for _ in images]
+        order = self.recipe.skeleton.flip_order if mirrored else slice(None)
         for scale in self.scales:
             side = scale * max(self.recipe.input_size)
             squares, windows = zip(*[_pad_to_square(image, side, self.recipe.padding) for image in images], strict=True)
             for i, maps in enumerate(self._network_maps(squares)):
-                totals[i] = totals[i] + _resize_maps(maps, windows[i], images[i].shape[:2])
-        return [total / len(self.scales) for total in totals]
+                terms[i].append(Term(np.ascontiguousarray(maps[:, :, order]), windows[i], mirrored))
+        return terms
 
     def _network_maps(self, pictures: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
         """Last stage's joint maps (h, w, K) float32 of each picture; pictures of one size share a batch."""
         if len({picture.shape for picture in pictures}) > 1:
             return [maps for picture in pictures for maps in self._network_maps([picture])]
+        return self._run(np.stack(pictures))[:, :, :, : self.recipe.skeleton.num_joints]
+
+    def _run(self, pictures: np.ndarray) -> np.ndarray:
+        """Crops (N, H, W, 3) uint8 BGR -> the stage's maps (N, h, w, num_heatmaps) float32."""
+        if not isinstance(self.network, nn.Module):
+            return self.network(pictures, self.stage).transpose(0, 2, 3, 1)
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(pictures)).to(self.device)
-            maps = self.network(normalise(batch, self.recipe))[self.stage][:, : self.recipe.skeleton.num_joints]
-        return maps.permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
+            batch = torch.from_numpy(pictures).to(self.device)
+            maps = self.network(normalise(batch, self.recipe))[self.stage]
+        return maps.permute(0, 2, 3, 1).float().cpu().numpy()
 
     # boxes: one affine crop each, peak of the cells (COCO)
 
@@ -215,11 +234,3 @@ def _pad_to_square(image: np.ndarray, side: float, padding: int) -> tuple[np.nda
     square = np.full((longer, longer, 3), padding, np.uint8)
     square[top : top + height, left : left + width] = resized
     return square, (left, top, width, height)
-
-
-def _resize_maps(maps: np.ndarray, window: tuple[int, int, int, int], image: tuple[int, int]) -> np.ndarray:
-    """Maps (h, w, K) of the square -> (H, W, K) of the picture: times 8, padding cut off, to the picture's size (cubic)."""
-    left, top, width, height = window
-    large = cv2.resize(maps, None, fx=STRIDE, fy=STRIDE, interpolation=cv2.INTER_CUBIC)
-    inside = large[top : top + height, left : left + width]
-    return cv2.resize(inside, image[::-1], interpolation=cv2.INTER_CUBIC)
