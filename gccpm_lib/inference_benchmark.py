@@ -8,7 +8,7 @@ released code's way (PyTorch as it is, float32, contiguous, published decoding) 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,10 +19,13 @@ from torch.fx.experimental.optimization import fuse
 
 from gccpm_lib.benchmark import interleaved
 from gccpm_lib.engines import OnnxNetwork, OpenvinoNetwork
+from gccpm_lib.exporting import NAME, export_onnx, export_openvino
 from gccpm_lib.network import GCCPM
+from gccpm_lib.peak_search import fast_peaks, published_peaks
 from gccpm_lib.prediction import PosePredictor, normalise
+from gccpm_lib.quantising import quantise
 from gccpm_lib.recipes import Recipe
-from gccpm_lib.training import autocast
+from gccpm_lib.training import autocast, computes_in_bf16
 
 EAGER = "PyTorch, as released"
 
@@ -53,28 +56,41 @@ class TunedNetwork:
         return maps.float().cpu().numpy()
 
 
-def make_engines(
-    network: GCCPM, recipe: Recipe, onnx_file: str | Path, fp32_file: str | Path, int8_file: str | Path | None = None,
-    device: str = "cpu", throughput: bool = False,
-) -> dict[str, Callable]:  # fmt: skip
-    """Name -> the network in that engine, called as `PosePredictor` calls it. Those that this machine can't run are left
-    out: bfloat16 where it isn't computed in, a GPU (device) where there is none."""
-    from gccpm_lib.training import computes_in_bf16
+@dataclass(frozen=True)
+class Exported:
+    """A network and the files that it was written to."""
 
-    exact = replace(recipe, bf16=False)
+    network: GCCPM
+    onnx_file: Path
+    fp32_file: Path
+    int8_file: Path
+
+
+def export_all(network: GCCPM, recipe: Recipe, folder: Path, crops: np.ndarray) -> Exported:
+    """Write ONNX, OpenVINO FP32 and INT8 (calibrated with crops (N, H, W, 3) uint8 BGR) into the folder."""
+    onnx_file = export_onnx(network, recipe, folder / f"{NAME}.onnx")
+    fp32_file = export_openvino(onnx_file, folder / "FP32", recipe)
+    return Exported(network, onnx_file, fp32_file, quantise(fp32_file, folder / "INT8", recipe, crops))
+
+
+def make_engines(exported: Exported, recipe: Recipe, device: str = "cpu", throughput: bool = False) -> dict[str, Callable]:
+    """Name -> the network in that engine, called as `PosePredictor` calls it, the released code's way first.
+
+    bfloat16 is left out where this machine doesn't compute in it. device "cuda" adds the GPU's row.
+    """
+    network, exact, half = exported.network, replace(recipe, bf16=False), replace(recipe, bf16=True)
     engines = {
         EAGER: EagerNetwork(copy_of(network), recipe),
         "PyTorch, tuned": TunedNetwork(copy_of(network), exact),
-        "onnxruntime": OnnxNetwork(onnx_file, recipe),
-        "OpenVINO FP32": OpenvinoNetwork(fp32_file, recipe, throughput=throughput),
+        "onnxruntime": OnnxNetwork(exported.onnx_file, recipe),
+        "OpenVINO FP32": OpenvinoNetwork(exported.fp32_file, recipe, throughput=throughput),
     }
     if computes_in_bf16("cpu"):
-        engines["PyTorch, tuned, BF16"] = TunedNetwork(copy_of(network), replace(recipe, bf16=True))
-        engines["OpenVINO BF16"] = OpenvinoNetwork(fp32_file, recipe, precision="bf16", throughput=throughput)
-    if int8_file:
-        engines["OpenVINO INT8"] = OpenvinoNetwork(int8_file, recipe, precision="", throughput=throughput)
+        engines["PyTorch, tuned, BF16"] = TunedNetwork(copy_of(network), half)
+        engines["OpenVINO BF16"] = OpenvinoNetwork(exported.fp32_file, recipe, precision="bf16", throughput=throughput)
+    engines["OpenVINO INT8"] = OpenvinoNetwork(exported.int8_file, recipe, precision="", throughput=throughput)
     if device != "cpu":
-        engines[f"PyTorch, tuned, BF16, {device}"] = TunedNetwork(copy_of(network), replace(recipe, bf16=True), device)
+        engines[f"PyTorch, tuned, {device}"] = TunedNetwork(copy_of(network), half, device)
     return engines
 
 
@@ -113,6 +129,13 @@ def whole_way(engines: dict[str, Callable], recipe: Recipe, jpegs: Sequence[byte
         predictor = PosePredictor(run, recipe, decoder="published" if name == EAGER else "fast")
         calls[name] = lambda predictor=predictor: [predictor.predict(_decoded(jpeg)) for jpeg in jpegs]
     return measure(calls, rounds, len(jpegs))
+
+
+def decoding(predictor: PosePredictor, images: Sequence[np.ndarray], rounds: int) -> pd.DataFrame:
+    """`measure` of finding joints in maps that are ready, as published and without enlarging them, per picture (LIP)."""
+    terms = [(term, image.shape[:2]) for term, image in zip(predictor.picture_terms(images), images, strict=True)]
+    ways = {"as published": published_peaks, "without enlarging": fast_peaks}
+    return measure({n: lambda find=find: [find(*t) for t in terms] for n, find in ways.items()}, rounds, len(images))
 
 
 def _decoded(jpeg: bytes) -> np.ndarray:

@@ -35,6 +35,19 @@ def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) ->
     return x.permute(0, 3, 1, 2)
 
 
+def person_crops(persons: Sequence[Person], recipe: Recipe, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Persons -> crops (N, H, W, 3) uint8 BGR of the recipe's size, or another, as it cuts them without augmentation."""
+    size, crops = size or recipe.input_size, []
+    for person in persons:
+        image = read_person_image(person)
+        if recipe.crop == "box":
+            affine = geometry.box_to_affine(person.box, image.shape[:2], size)
+        else:
+            affine = geometry.letterbox_to_affine(image.shape[:2], size)
+        crops.append(geometry.warp(image, affine, size, recipe.padding))
+    return np.stack(crops)
+
+
 class PosePredictor:
     """Network and recipe, ready to predict.
 
@@ -111,14 +124,17 @@ class PosePredictor:
 
     def _predict_pictures(self, images: list[np.ndarray]) -> np.ndarray:
         find = published_peaks if self.decoder == "published" else fast_peaks
+        return np.stack([find(t, image.shape[:2]) for t, image in zip(self.picture_terms(images), images, strict=True)])
+
+    def picture_terms(self, images: list[np.ndarray]) -> list[list[Term]]:
+        """Of each picture (LIP): the maps of all scales and of its mirror image, and where the picture lies in them."""
         terms = self._terms(images, mirrored=False)
         if self.flip:
             turned = self._terms([np.ascontiguousarray(image[:, ::-1]) for image in images], mirrored=True)
             terms = [one + other for one, other in zip(terms, turned, strict=True)]
-        return np.stack([find(term, image.shape[:2]) for term, image in zip(terms, images, strict=True)])
+        return terms
 
     def _terms(self, images: list[np.ndarray], mirrored: bool) -> list[list[Term]]:
-        """Of each picture: the maps at every scale and where the picture lies in them."""
         terms = [[] for _ in images]
         order = self.recipe.skeleton.flip_order if mirrored else slice(None)
         for scale in self.scales:
@@ -132,16 +148,15 @@ class PosePredictor:
         """Last stage's joint maps (h, w, K) float32 of each picture; pictures of one size share a batch."""
         if len({picture.shape for picture in pictures}) > 1:
             return [maps for picture in pictures for maps in self._network_maps([picture])]
-        return self._run(np.stack(pictures))[:, :, :, : self.recipe.skeleton.num_joints]
+        return self.maps(np.stack(pictures))[:, : self.recipe.skeleton.num_joints].transpose(0, 2, 3, 1)
 
-    def _run(self, pictures: np.ndarray) -> np.ndarray:
-        """Crops (N, H, W, 3) uint8 BGR -> the stage's maps (N, h, w, num_heatmaps) float32."""
+    def maps(self, pictures: np.ndarray) -> np.ndarray:
+        """Crops (N, H, W, 3) uint8 BGR -> the stage's maps (N, num_heatmaps, h, w) float32, the background's too."""
         if not isinstance(self.network, nn.Module):
-            return self.network(pictures, self.stage).transpose(0, 2, 3, 1)
+            return self.network(pictures, self.stage)
         with torch.inference_mode():
             batch = torch.from_numpy(pictures).to(self.device)
-            maps = self.network(normalise(batch, self.recipe))[self.stage]
-        return maps.permute(0, 2, 3, 1).float().cpu().numpy()
+            return self.network(normalise(batch, self.recipe))[self.stage].float().cpu().numpy()
 
     # boxes: one affine crop each, peak of the cells (COCO)
 

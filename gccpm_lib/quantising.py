@@ -13,9 +13,9 @@ import nncf
 import numpy as np
 import openvino as ov
 
-from gccpm_lib import geometry
-from gccpm_lib.datasets.records import Person, read_person_image
+from gccpm_lib.datasets.records import Person
 from gccpm_lib.exporting import NAME, read_openvino, save_openvino
+from gccpm_lib.prediction import person_crops
 from gccpm_lib.recipes import Recipe
 
 # What is kept in float32, from nothing on, until accuracy is good enough: (first convolutions, last convolutions).
@@ -25,16 +25,7 @@ LEVELS = {"all layers": (0, 0), "last layers kept": (0, 2), "first and last laye
 def calibration_crops(persons: Sequence[Person], recipe: Recipe, count: int = 128, seed: int = 0) -> np.ndarray:
     """Crops (count, H, W, 3) uint8 BGR of persons drawn at random, as the network gets them when it predicts."""
     chosen = np.random.default_rng(seed).permutation(len(persons))[:count]
-    return np.stack([_crop(persons[i], recipe) for i in chosen])
-
-
-def _crop(person: Person, recipe: Recipe) -> np.ndarray:
-    image, size = read_person_image(person), recipe.input_size
-    if recipe.crop == "box":
-        affine = geometry.box_to_affine(person.box, image.shape[:2], size)
-    else:
-        affine = geometry.letterbox_to_affine(image.shape[:2], size)
-    return geometry.warp(image, affine, size, recipe.padding)
+    return person_crops([persons[i] for i in chosen], recipe)
 
 
 def quantise(ir_file: str | Path, folder: str | Path, recipe: Recipe, crops: np.ndarray, level: str = "all layers") -> Path:
