@@ -22,7 +22,6 @@ from gccpm_lib.peak_search import Term, fast_peaks, published_peaks
 from gccpm_lib.recipes import Recipe
 
 SHARED_BATCH = 16  # persons of several pictures at most in one batch
-SHARED_PIXELS = 4_000_000  # of whole pictures: their maps are as large, 4 bytes for every joint and pixel
 
 
 def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) -> Tensor:
@@ -83,18 +82,7 @@ class PosePredictor:
         boxes None: the whole picture is one person. With a LIP recipe each box is cut out and treated as a picture.
         Raises ValueError for a picture of another form and for a box without area inside the picture.
         """
-        _check_picture(image)
-        if boxes is not None and len(boxes) == 0:
-            return np.zeros((0, self.recipe.skeleton.num_joints, 3))
-        if self.recipe.crop == "box":
-            whole = (0, 0, image.shape[1], image.shape[0])
-            return self._predict_boxes([(image, box) for box in ([whole] if boxes is None else boxes)])
-        if boxes is None:
-            return self._predict_pictures([image])
-        corners = [_pixels_of(box, image) for box in boxes]
-        found = np.concatenate([self._predict_pictures([image[y1:y2, x1:x2]]) for x1, y1, x2, y2 in corners])
-        found[:, :, :2] += np.array(corners)[:, None, :2]
-        return found
+        return self.predict_many([image], [boxes])[0]
 
     def predict_many(
         self, images: Sequence[np.ndarray], boxes: Sequence[Sequence | None] | None = None
@@ -109,8 +97,7 @@ class PosePredictor:
         wholes = [[(0, 0, image.shape[1], image.shape[0])] for image in images]
         chosen = [whole if own is None else own for whole, own in zip(wholes, boxes, strict=True)]
         persons = [(image, box) for image, own in zip(images, chosen, strict=True) for box in own]
-        sizes = [0 if self.recipe.crop == "box" else box[2] * box[3] for _, box in persons]  # of the maps, in pixels
-        found = [self._predict_crops(persons[start:end]) for start, end in _shared_batches(sizes)]
+        found = [self._predict_crops(persons[i : i + SHARED_BATCH]) for i in range(0, len(persons), SHARED_BATCH)]
         together = np.concatenate([np.zeros((0, self.recipe.skeleton.num_joints, 3)), *found])
         return np.split(together, np.cumsum([len(own) for own in chosen], dtype=int))[:-1]
 
@@ -238,18 +225,6 @@ class PosePredictor:
 def _check_picture(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"picture must be (H, W, 3) uint8 BGR, is {image.shape} {image.dtype}")
-
-
-def _shared_batches(sizes: Sequence[float]) -> Iterable[tuple[int, int]]:
-    """Sizes in pixels of what is predicted -> first and last + 1 index of every batch; a big one may be alone."""
-    start, total = 0, 0.0
-    for index, size in enumerate(sizes):
-        if index - start == SHARED_BATCH or (index > start and total + size > SHARED_PIXELS):
-            yield start, index
-            start, total = index, 0.0
-        total += size
-    if len(sizes):
-        yield start, len(sizes)
 
 
 def _pictures_and_boxes(persons: Sequence[Person]) -> list[tuple[np.ndarray, Sequence]]:
