@@ -60,8 +60,11 @@ def published_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
 def fast_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
     """`published_peaks`, the same pixels and values up to rounding, from the few blocks that can hold them."""
     layers = [_layer(term, size) for term in terms]
-    bounds = sum(_bounds(layer) for layer in layers) / len(layers)  # (K, blocks down, blocks across)
-    found = [_peak([(layer.down, layer.across, layer.maps[k]) for layer in layers], b) for k, b in enumerate(bounds)]
+    bounds = sum(map(_bounds, layers)) / len(layers)  # (K, blocks down, blocks across)
+    slack = UNIT * ROUNDINGS * sum(map(_magnitude, layers)) / len(layers)  # (K,)
+    able = bounds >= (_lower_bounds(layers, bounds) - slack)[:, None, None]
+    ranges = np.concatenate([_range(able.any(axis=2)), _range(able.any(axis=1))], axis=1).tolist()
+    found = [_peak(layers, k, *blocks, slack[k]) for k, blocks in enumerate(ranges)]
     if None in found:
         whole = published_peaks(terms, size)
         found = [whole[k] if peak is None else peak for k, peak in enumerate(found)]
@@ -86,13 +89,15 @@ class Layer:
     down: Axis
     across: Axis
     maps: np.ndarray  # (K, h, w)
+    term: Term
 
 
 def _layer(term: Term, size: tuple[int, int]) -> Layer:
     left, top, width, height = term.window
     cells_down, cells_across, _ = term.maps.shape
     across = _axis(cells_across, left, width, size[1], term.mirrored)
-    return Layer(_axis(cells_down, top, height, size[0], False), across, term.maps.transpose(2, 0, 1))
+    maps = np.ascontiguousarray(term.maps.transpose(2, 0, 1))
+    return Layer(_axis(cells_down, top, height, size[0], False), across, maps, term)
 
 
 @functools.lru_cache(maxsize=256)
@@ -117,58 +122,61 @@ def _bounds(layer: Layer) -> np.ndarray:
     down, across = layer.down, layer.across
     positive = down.positive * across.positive + down.negative * across.negative
     negative = down.positive * across.negative + down.negative * across.positive
-    high, low = (_highest_in_reach(maps, down, across) for maps in (layer.maps, -layer.maps))
-    return positive * np.maximum(high, 0) + negative * np.maximum(low, 0)
+    reach = np.ones([int((axis.last - axis.first).max()) for axis in (down, across)], np.uint8)
+    high, low = (filter_(layer.term.maps, reach, anchor=(0, 0)) for filter_ in (cv2.dilate, cv2.erode))  # (h, w, K)
+    high, low = (maps.reshape(layer.term.maps.shape)[down.first][:, across.first] for maps in (high, low))
+    return (positive * np.maximum(high, 0) + negative * np.maximum(-low, 0)).transpose(2, 0, 1)
 
 
-def _highest_in_reach(maps: np.ndarray, down: Axis, across: Axis) -> np.ndarray:
-    """(K, h, w) -> (K, blocks down, blocks across): the maximum of the cells that each block listens to."""
-    for side, axis in ((down, 1), (across, 2)):
-        edges = np.stack([side.first, side.last], axis=1).ravel()  # every second range of reduceat is a block's
-        padded = np.pad(maps, [(0, int(i == axis)) for i in range(3)])  # so that the last cell + 1 is an index
-        maps = np.take(np.maximum.reduceat(padded, edges, axis), range(0, len(edges), 2), axis)
-    return maps
+def _magnitude(layer: Layer) -> np.ndarray:
+    """(K,) the most that weights times cells, all without their signs, can add up to in any pixel."""
+    down, across = layer.down, layer.across
+    gain = (down.positive + down.negative) * (across.positive + across.negative)
+    return gain * np.abs(layer.maps).max(axis=(1, 2))
 
 
-def _peak(layers: list[tuple[Axis, Axis, np.ndarray]], bound: np.ndarray) -> tuple[float, float, float] | None:
-    """x, y, value of the highest pixel; None where another one is too close to tell."""
-    row, column = np.unravel_index(bound.argmax(), bound.shape)
-    best = _pixels(layers, row, row + 1, column, column + 1).max()
-    rows, columns = np.nonzero(bound >= best - UNIT * ROUNDINGS * max(abs(best), bound.max()))
-    blocks = int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
-    values = _pixels(layers, *blocks)
+def _lower_bounds(layers: list[Layer], bounds: np.ndarray) -> np.ndarray:
+    """(K,) the highest of a few pixels of each map, spread over its most promising block."""
+    rows, columns = np.unravel_index(bounds.reshape(len(bounds), -1).argmax(axis=1), bounds.shape[1:])
+    spread, total = np.arange(BLOCK // 8, BLOCK, BLOCK // 4), 0.0
+    for layer in layers:
+        a, b = (
+            axis.matrix[np.minimum(BLOCK * blocks[:, None] + spread, len(axis.matrix) - 1)]  # (K, 4, cells)
+            for axis, blocks in ((layer.down, rows), (layer.across, columns))
+        )
+        total = total + a @ layer.maps @ b.transpose(0, 2, 1)
+    return total.max(axis=(1, 2)) / len(layers)
+
+
+def _range(able: np.ndarray) -> np.ndarray:
+    """(K, blocks) -> (K, 2): the first block that may hold the peak and the last one + 1."""
+    return np.stack([able.argmax(axis=1), able.shape[1] - able[:, ::-1].argmax(axis=1)], axis=1)
+
+
+def _peak(layers: list[Layer], k: int, top: int, bottom: int, left: int, right: int, slack: float):
+    """x, y, value of the highest pixel of map k in a range of blocks; None where another is too close to tell."""
+    values = _pixels(layers, k, top, bottom, left, right)
     y, x = divmod(int(values.argmax()), values.shape[1])
-    if _equals(values, UNIT * ROUNDINGS * _magnitude(layers)) > 1:  # look closer
-        if _equals(values, UNIT * ROUNDINGS * _pixels(layers, *blocks, magnitudes=True)) > 1:
+    if np.count_nonzero(values >= values[y, x] - slack) > 1:  # look closer
+        closer = UNIT * ROUNDINGS * _pixels(layers, k, top, bottom, left, right, magnitudes=True)
+        if np.count_nonzero(values + closer >= values[y, x]) > 1:
             return None
-    return BLOCK * blocks[2] + x, BLOCK * blocks[0] + y, values[y, x]
+    return BLOCK * left + x, BLOCK * top + y, values[y, x]
 
 
-def _equals(values: np.ndarray, slack: float | np.ndarray) -> int:
-    """How many pixels are as high as the highest one, as far as this slack can tell."""
-    return int(np.count_nonzero(values + slack >= values.max()))
-
-
-def _magnitude(layers: list[tuple[Axis, Axis, np.ndarray]]) -> float:
-    """The most that weights times cells, all without their signs, can add up to in any pixel."""
-    gains = ((a.positive + a.negative) * (b.positive + b.negative) * np.abs(m).max() for a, b, m in layers)
-    return sum(gains) / len(layers)
-
-
-def _pixels(
-    layers: list[tuple[Axis, Axis, np.ndarray]], top: int, bottom: int, left: int, right: int, magnitudes: bool = False
-) -> np.ndarray:
-    """Mean map of a range of blocks, each product over the cells in reach alone; magnitudes: without any signs."""
+def _pixels(layers: list[Layer], k: int, top: int, bottom: int, left: int, right: int, magnitudes=False) -> np.ndarray:
+    """Map k in a range of blocks, each product over the cells in reach alone; magnitudes: without any signs."""
     total = 0.0
-    for down, across, maps in layers:
-        rows, columns = _cells(down, top, bottom), _cells(across, left, right)
-        a = down.matrix[BLOCK * top : BLOCK * bottom, rows]
-        b = across.matrix[BLOCK * left : BLOCK * right, columns]
-        factors = a, maps[rows, columns], b.T
-        total = total + np.linalg.multi_dot([np.abs(f) for f in factors] if magnitudes else factors)
+    for layer in layers:
+        rows, columns = _cells(layer.down, top, bottom), _cells(layer.across, left, right)
+        a = layer.down.matrix[BLOCK * top : BLOCK * bottom, rows]
+        b = layer.across.matrix[BLOCK * left : BLOCK * right, columns].T
+        m = layer.maps[k, rows, columns]
+        total = total + (np.abs(a) @ np.abs(m) @ np.abs(b) if magnitudes else a @ m @ b)
     return total / len(layers)
 
 
 def _cells(axis: Axis, first: int, last: int) -> slice:
     """The cells that the blocks from first to last - 1 listen to."""
-    return slice(int(axis.first[first:last].min()), int(axis.last[first:last].max()))
+    ends = (first, last - 1)  # mirrored, the first block listens to the last cells
+    return slice(min(axis.first[i] for i in ends), max(axis.last[i] for i in ends))
