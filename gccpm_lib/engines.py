@@ -22,6 +22,8 @@ from gccpm_lib import checkpoints, exporting
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.prediction import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe
+from gccpm_lib.runs import check_input_size
+from gccpm_lib.transfer import map_names
 
 
 class OnnxNetwork:
@@ -120,8 +122,6 @@ def check_maps(path: str | Path, num_heatmaps: int, recipe: Recipe) -> None:
 def open_network(path: str | Path, recipe: Recipe, upsampling: str | None = None, **options):
     """A file of any of the three kinds as `PosePredictor` takes it; options go to the engine."""
     suffix = Path(path).suffix.lower()
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such model; train one with 02 or 03, or correct the path")
     if suffix == ".onnx":
         return OnnxNetwork(path, recipe, **options)
     if suffix == ".xml":
@@ -134,18 +134,22 @@ def open_network(path: str | Path, recipe: Recipe, upsampling: str | None = None
 def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
     """The recipe to predict with, as the file says or by name; ValueError where neither does.
 
-    input_size (height, width) overrides the file's, which an exported network can't.
+    input_size (height, width) overrides the file's, which an exported network can't; ValueError unless whole cells.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".onnx", ".xml"):
-        return checkpoints.recipe_of(path, name, input_size)
     if not Path(path).is_file():
-        raise DataError(f"{path}: no such model; export one with 06, or correct the path")
-    said = exporting.read_description(path)
-    if not (name or said):
+        raise DataError(f"{path}: no such model; train one with 02 or 03, export it with 06, or correct the path")
+    exported = Path(path).suffix.lower() in (".onnx", ".xml")
+    said = exporting.read_description(path) if exported else checkpoints.read_checkpoint(path)
+    if not (name or said.get("recipe")):
         raise ValueError(f"{path} doesn't say its recipe; give one, such as recipe='lip-published'")
     recipe = checkpoints.recipe_in(said, name, input_size)
-    return recipe if said or input_size else replace(recipe, input_size=_input_size(path))
+    trained = checkpoints.recipe_in(said) if said.get("recipe") else recipe
+    if map_names(trained) != map_names(recipe):
+        raise ValueError(f"{path}: its maps are those of {trained.name}, not of {recipe.name}; leave the recipe out")
+    if exported and not (said or input_size):
+        recipe = replace(recipe, input_size=_input_size(path))
+    check_input_size(recipe)
+    return recipe
 
 
 def _input_size(path: str | Path) -> tuple[int, int]:
