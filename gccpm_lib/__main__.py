@@ -18,13 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gccpm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("gccpm: stopped; the same command goes on with the notebook that was running", file=sys.stderr)
+        print(f"gccpm: stopped{options.advice}", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gccpm", description="Global Context for Convolutional Pose Machines.")
     parser.add_argument("--version", action="version", version=f"gccpm {__version__}")
+    parser.set_defaults(advice="")  # what to say after Ctrl-C
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_reproduce(commands)
     _add_publish(commands)
@@ -48,7 +49,8 @@ def _add_reproduce(commands) -> None:
         help="override one parameter (the value is read as YAML; may be given again), "
         "for example 02_train_lip.base_lr=1e-4",
     )
-    reproduce.set_defaults(run=lambda options: workbook.reproduce(options.profile, options.set))
+    advice = "; the same command goes on with the notebook that was running"
+    reproduce.set_defaults(run=lambda options: workbook.reproduce(options.profile, options.set), advice=advice)
 
 
 def _add_publish(commands) -> None:
@@ -66,8 +68,10 @@ def _add_predict(commands) -> None:
 
     predict = commands.add_parser(
         "predict",
-        help="keypoints of pictures",
-        description="Find the joints of one person per picture and write them as LIP's csv, drawn pictures if wanted.",
+        help="keypoints of pictures, videos and webcams",
+        description="Find the joints of the people in pictures, folders of pictures, videos and webcams (until Ctrl-C): of "
+        "one person per picture, or of those in given or detected boxes. Keypoints are written as LIP's csv or COCO's "
+        "results, and drawn if wanted. Exit status 1: something couldn't be read; it is listed, the rest is done.",
     )
     predict_command.add_arguments(predict)
     predict.set_defaults(run=predict_command.predict)

@@ -37,7 +37,26 @@ def draw_pose(
     if box is not None:
         affine = geometry.box_to_affine(box, image.shape[:2], (side, side))
     canvas = cv2.cvtColor(geometry.warp(image, affine, (side, side), 255), cv2.COLOR_BGR2RGB)
-    points, known = geometry.apply(affine, keypoints)[:, :2], keypoints[:, 2] > 0
+    _draw_joints_and_limbs(canvas, geometry.apply(affine, keypoints), skeleton, side)
+    return canvas
+
+
+def draw_poses(image: np.ndarray, poses: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Picture (H, W, 3) uint8 BGR with several poses (N, K, 3) on it -> RGB of the picture's own size.
+
+    The third column is as in `draw_pose`. Lines and joints are as thick as suits the size of each person.
+    """
+    canvas = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    for pose in poses:
+        known = pose[pose[:, 2] > 0, :2]
+        extent = 1.3 * float(np.ptp(known, axis=0).max()) if len(known) else 0.0  # what a crop around the person would have
+        _draw_joints_and_limbs(canvas, pose, skeleton, int(min(extent, max(canvas.shape))))
+    return canvas
+
+
+def _draw_joints_and_limbs(canvas: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton, side: int) -> None:
+    """Draw a pose (K, 3) on an RGB canvas, as thick as it should be on a square of this many pixels."""
+    points, known = keypoints[:, :2], keypoints[:, 2] > 0
     width = max(1, side // 110)
     for a, b in skeleton.limbs:
         if known[a] and known[b]:
@@ -47,7 +66,6 @@ def draw_pose(
             cv2.line(canvas, _pixel(points[a]), _pixel(points[b]), colour, width, cv2.LINE_AA)
     for joint in np.flatnonzero(known):
         _draw_joint(canvas, points[joint], skeleton.side(joint), keypoints[joint, 2] == 1, max(2, side // 70))
-    return canvas
 
 
 def _pixel(point: np.ndarray) -> tuple[int, int]:

@@ -6,7 +6,7 @@
 Coordinates are x right, y down, pixel centres at integers; pictures are (H, W, 3) uint8 BGR.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -16,9 +16,12 @@ from tqdm.auto import tqdm
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
-from gccpm_lib.heatmaps import decode, peaks
+from gccpm_lib.heatmaps import decode
 from gccpm_lib.network import STRIDE
+from gccpm_lib.peak_search import Term, enlarged_mean, fast_peaks, published_peaks
 from gccpm_lib.recipes import Recipe
+
+SHARED_BATCH = 16  # persons of several pictures at most in one batch
 
 
 def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) -> Tensor:
@@ -34,20 +37,44 @@ def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) ->
     return x.permute(0, 3, 1, 2)
 
 
+def person_crops(persons: Sequence[Person], recipe: Recipe, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Persons -> crops (N, H, W, 3) uint8 BGR of the recipe's size, or another, as it cuts them without augmentation."""
+    size, crops = size or recipe.input_size, []
+    for person in persons:
+        image = read_person_image(person)
+        if recipe.crop == "box":
+            affine = geometry.box_to_affine(person.box, image.shape[:2], size)
+        else:
+            affine = geometry.letterbox_to_affine(image.shape[:2], size)
+        crops.append(geometry.warp(image, affine, size, recipe.padding))
+    return np.stack(crops)
+
+
 class PosePredictor:
     """Network and recipe, ready to predict.
 
     scales: input sizes relative to the recipe's, their maps are averaged; (0.75, 1.0, 1.25) is the published multi-scale.
     flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps".
-    stage: whose maps are read, 0 the initial stage, -1 the last.
+    stage: whose maps are read, 0 the initial stage, -1 the last. network: the PyTorch network, or an exported one
+    (engines.py). decoder "published": LIP's maps are enlarged as published, to the same peaks (peak_search.py).
     """
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, scales=(1.0,), flip: bool = False, device="cpu", stage: int = -1
+        self,
+        network: nn.Module | Callable,
+        recipe: Recipe,
+        scales=(1.0,),
+        flip: bool = False,
+        device="cpu",
+        stage: int = -1,
+        decoder: str = "fast",
     ):
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
-        self.recipe, self.scales, self.flip, self.device = recipe, tuple(scales), flip, device
-        self.stage = stage
+        if decoder not in ("fast", "published"):
+            raise ValueError(f"decoder {decoder!r} is not known; known: 'fast', 'published'")
+        if isinstance(network, nn.Module):
+            network = network.to(device, memory_format=torch.channels_last).eval()
+        self.network, self.recipe, self.scales, self.flip = network, recipe, tuple(scales), flip
+        self.device, self.stage, self.decoder = device, stage, decoder
 
     def predict(self, image: np.ndarray, boxes: Sequence | None = None) -> np.ndarray:
         """Picture and boxes (N, 4) x, y, w, h -> (N, K, 3) float64: x, y in picture pixels, score (the joint's peak).
@@ -55,17 +82,31 @@ class PosePredictor:
         boxes None: the whole picture is one person. With a LIP recipe each box is cut out and treated as a picture.
         Raises ValueError for a picture of another form and for a box without area inside the picture.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(f"picture must be (H, W, 3) uint8 BGR, is {image.shape} {image.dtype}")
-        if boxes is not None and len(boxes) == 0:
-            return np.zeros((0, self.recipe.skeleton.num_joints, 3))
+        return self.predict_many([image], [boxes])[0]
+
+    def predict_many(
+        self, images: Sequence[np.ndarray], boxes: Sequence[Sequence | None] | None = None
+    ) -> list[np.ndarray]:
+        """Pictures and each one's boxes -> each one's keypoints (N, K, 3), the same that `predict` gives.
+
+        Persons of all pictures share batches of at most 16, so that many pictures take less time than one by one.
+        """
+        boxes = [None] * len(images) if boxes is None else boxes
+        for image in images:
+            _check_picture(image)
+        wholes = [[(0, 0, image.shape[1], image.shape[0])] for image in images]
+        chosen = [whole if own is None else own for whole, own in zip(wholes, boxes, strict=True)]
+        persons = [(image, box) for image, own in zip(images, chosen, strict=True) for box in own]
+        found = [self._predict_crops(persons[i : i + SHARED_BATCH]) for i in range(0, len(persons), SHARED_BATCH)]
+        together = np.concatenate([np.zeros((0, self.recipe.skeleton.num_joints, 3)), *found])
+        return np.split(together, np.cumsum([len(own) for own in chosen], dtype=int))[:-1]
+
+    def _predict_crops(self, persons: list[tuple[np.ndarray, Sequence]]) -> np.ndarray:
         if self.recipe.crop == "box":
-            whole = (0, 0, image.shape[1], image.shape[0])
-            return self._predict_boxes([(image, box) for box in ([whole] if boxes is None else boxes)])
-        if boxes is None:
-            return self._predict_pictures([image])
-        corners = [_pixels_of(box, image) for box in boxes]
-        found = np.concatenate([self._predict_pictures([image[y1:y2, x1:x2]]) for x1, y1, x2, y2 in corners])
+            return self._predict_boxes(persons)
+        corners = [_pixels_of(box, image) for image, box in persons]
+        crops = [image[y1:y2, x1:x2] for (image, _), (x1, y1, x2, y2) in zip(persons, corners, strict=True)]
+        found = self._predict_pictures(crops)
         found[:, :, :2] += np.array(corners)[:, None, :2]
         return found
 
@@ -98,8 +139,9 @@ class PosePredictor:
         if self.recipe.crop == "box":
             maps, affines = self._box_maps(_pictures_and_boxes([person]))
             return maps[0], geometry.compose(np.diag([STRIDE, STRIDE, 1.0])[:2], geometry.invert(affines[0]))
-        (maps,) = self._flipped_picture_maps([read_person_image(person)])
-        height, width = maps.shape[:2]
+        image = read_person_image(person)
+        height, width = image.shape[:2]
+        maps = enlarged_mean(self.picture_terms([image])[0], (height, width))
         factor = max(self.recipe.input_size) / STRIDE / max(height, width)
         w, h = max(1, round(width * factor)), max(1, round(height * factor))
         small = np.stack([cv2.resize(maps[:, :, k], (w, h), interpolation=cv2.INTER_AREA) for k in range(maps.shape[2])])
@@ -114,35 +156,40 @@ class PosePredictor:
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
 
     def _predict_pictures(self, images: list[np.ndarray]) -> np.ndarray:
-        return np.stack([peaks(maps.transpose(2, 0, 1)) for maps in self._flipped_picture_maps(images)])
+        find = published_peaks if self.decoder == "published" else fast_peaks
+        return np.stack([find(t, image.shape[:2]) for t, image in zip(self.picture_terms(images), images, strict=True)])
 
-    def _flipped_picture_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Maps of each picture at the picture's own size, (H, W, K) float32, averaged with the mirrored one's if asked."""
-        maps = self._picture_maps(images)
+    def picture_terms(self, images: list[np.ndarray]) -> list[list[Term]]:
+        """Of each picture (LIP): the maps of all scales and of its mirror image, and where the picture lies in them."""
+        terms = self._terms(images, mirrored=False)
         if self.flip:
-            order = self.recipe.skeleton.flip_order
-            mirrored = self._picture_maps([np.ascontiguousarray(image[:, ::-1]) for image in images])
-            maps = [(a + b[:, ::-1, order]) / 2 for a, b in zip(maps, mirrored, strict=True)]
-        return maps
+            turned = self._terms([np.ascontiguousarray(image[:, ::-1]) for image in images], mirrored=True)
+            terms = [one + other for one, other in zip(terms, turned, strict=True)]
+        return terms
 
-    def _picture_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Maps of each picture at the picture's own size, (H, W, K) float32, averaged over the scales."""
-        totals = [0.0] * len(images)
+    def _terms(self, images: list[np.ndarray], mirrored: bool) -> list[list[Term]]:
+        terms = [[] for _ in images]
+        order = self.recipe.skeleton.flip_order if mirrored else slice(None)
         for scale in self.scales:
             side = scale * max(self.recipe.input_size)
             squares, windows = zip(*[_pad_to_square(image, side, self.recipe.padding) for image in images], strict=True)
             for i, maps in enumerate(self._network_maps(squares)):
-                totals[i] = totals[i] + _resize_maps(maps, windows[i], images[i].shape[:2])
-        return [total / len(self.scales) for total in totals]
+                terms[i].append(Term(np.ascontiguousarray(maps[:, :, order]), windows[i], mirrored))
+        return terms
 
     def _network_maps(self, pictures: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
         """Last stage's joint maps (h, w, K) float32 of each picture; pictures of one size share a batch."""
         if len({picture.shape for picture in pictures}) > 1:
             return [maps for picture in pictures for maps in self._network_maps([picture])]
+        return self.maps(np.stack(pictures))[:, : self.recipe.skeleton.num_joints].transpose(0, 2, 3, 1)
+
+    def maps(self, pictures: np.ndarray) -> np.ndarray:
+        """Crops (N, H, W, 3) uint8 BGR -> the stage's maps (N, num_heatmaps, h, w) float32, the background's too."""
+        if not isinstance(self.network, nn.Module):
+            return self.network(pictures, self.stage)
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(pictures)).to(self.device)
-            maps = self.network(normalise(batch, self.recipe))[self.stage][:, : self.recipe.skeleton.num_joints]
-        return maps.permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
+            batch = torch.from_numpy(pictures).to(self.device)
+            return self.network(normalise(batch, self.recipe))[self.stage].float().cpu().numpy()
 
     # boxes: one affine crop each, peak of the cells (COCO)
 
@@ -192,6 +239,11 @@ class PosePredictor:
         return total / len(self.scales)
 
 
+def _check_picture(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"picture must be (H, W, 3) uint8 BGR, is {image.shape} {image.dtype}")
+
+
 def _pictures_and_boxes(persons: Sequence[Person]) -> list[tuple[np.ndarray, Sequence]]:
     """Each person's picture, read once for all of its persons, and box; DataError naming a person without area in it."""
     images = {person.image_path: None for person in persons}
@@ -235,11 +287,3 @@ def _pad_to_square(image: np.ndarray, side: float, padding: int) -> tuple[np.nda
     square = np.full((longer, longer, 3), padding, np.uint8)
     square[top : top + height, left : left + width] = resized
     return square, (left, top, width, height)
-
-
-def _resize_maps(maps: np.ndarray, window: tuple[int, int, int, int], image: tuple[int, int]) -> np.ndarray:
-    """Maps (h, w, K) of the square -> (H, W, K) of the picture: times 8, padding cut off, to the picture's size (cubic)."""
-    left, top, width, height = window
-    large = cv2.resize(maps, None, fx=STRIDE, fy=STRIDE, interpolation=cv2.INTER_CUBIC)
-    inside = large[top : top + height, left : left + width]
-    return cv2.resize(inside, image[::-1], interpolation=cv2.INTER_CUBIC)

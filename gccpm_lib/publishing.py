@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from gccpm_lib import pages, workbook
+from gccpm_lib import pages, site, workbook
 from gccpm_lib.files import write_beside
 from gccpm_lib.markdown import markdown_html
 from gccpm_lib.profiles import Profile, read_notebook
@@ -57,23 +57,28 @@ def publish_index(root: Path, profile: Profile) -> Path:
     """Write reports/<profile>/index.html, metrics.json and figures/; the index page's path."""
     folder = root / "reports" / profile.name
     entries = _entries(root, profile)
-    summary = _summary(profile, entries)
+    figures = _copied_figures(root, profile, folder / "figures")
+    cover = next((figure for figure in figures if figure["file"] == f"{profile.cover}.png"), None)
+    summary = _summary(profile, entries) | {"cover": cover}
+    history = site.remember(folder, summary)
     write_beside(folder / "metrics.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     script = pages.template_text("page.js")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
     environment.filters.update(number=_number, duration=_duration)
-    figures = _copied_figures(root, profile, folder / "figures")
+    for entry in entries:
+        entry["moves"] = {label: site.move(history, entry["name"], label) for label in entry["headline"]}
     page = environment.get_template("index.html.j2").render(
         title=profile.title,
         description=markdown_html(profile.description),
         entries=entries,
-        cover=next((figure for figure in figures if figure["file"] == f"{profile.cover}.png"), None),
+        cover=cover,
         figures=figures,
         facts=_facts(summary, entries),
         style=pages.style_sheet(),
         script=script,
         script_hash=pages.script_hash(script),
     )
+    site.publish_site(root / "reports", _number)
     return write_beside(folder / "index.html", page)
 
 
@@ -138,6 +143,8 @@ def _summary(profile: Profile, entries: list[dict]) -> dict:
     kept = ("headline", "metrics", "parameters", "status", "wall_time_s")
     return {
         "profile": profile.name,
+        "title": profile.title,
+        "description": profile.description,
         "date": max(dates, default=None),
         "notebooks": {entry["name"]: {key: entry[key] for key in kept} for entry in entries},
         "provenance": {key: values[0] if len(values) == 1 else values for key, values in provenance.items() if values},

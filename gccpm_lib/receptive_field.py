@@ -5,36 +5,16 @@ the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 20
 that could matter, says little: most of it has next to no weight.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from gccpm_lib import geometry
-from gccpm_lib.datasets.records import Person, read_person_image
-from gccpm_lib.prediction import normalise
-from gccpm_lib.recipes import Recipe
-
-
-def person_crops(persons: Sequence[Person], recipe: Recipe, size: tuple[int, int]) -> Tensor:
-    """Persons -> normalised crops (N, 3, H, W) of this height and width, as the recipe cuts them without augmentation."""
-    crops = []
-    for person in persons:
-        image = read_person_image(person)
-        if recipe.crop == "box":
-            affine = geometry.box_to_affine(person.box, image.shape[:2], size)
-        else:
-            affine = geometry.letterbox_to_affine(image.shape[:2], size)
-        crops.append(geometry.warp(image, affine, size, recipe.padding))
-    return normalise(torch.from_numpy(np.stack(crops)), recipe)
 
 
 def effective_field(network: nn.Module, crops: Tensor, num_joints: int, stage: int = -1) -> np.ndarray:
     """Share of every input pixel in what moves the middle cell, (H, W), summing to 1.
 
-    crops (N, 3, H, W). Every picture asks another joint's map, so that no joint decides alone, and counts alike. stage: 0
-    the initial one, -1 the last.
+    crops (N, 3, H, W), normalised. Every picture asks another joint's map, so that no joint decides alone, and counts
+    alike. stage: 0 the initial one, -1 the last.
     """
     total = torch.zeros(crops.shape[-2:])
     for i, crop in enumerate(crops):

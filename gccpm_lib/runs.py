@@ -65,7 +65,7 @@ class Run:
         names = {f.name for f in dataclasses.fields(Run)} & {f.name for f in dataclasses.fields(Recipe)}
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         full = dataclasses.replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
-        _check_input_size(full)
+        check_input_size(full)
         return full
 
     @property
@@ -73,7 +73,8 @@ class Run:
         return Path(self.output_folder) / "checkpoint.pt"
 
 
-def _check_input_size(recipe: Recipe) -> None:
+def check_input_size(recipe: Recipe) -> None:
+    """ValueError for an input size that isn't whole cells, or that the recipe's crop can't have."""
     size = recipe.input_size
     if len(size) != 2 or any(side <= 0 or side % STRIDE for side in size):
         raise ValueError(f"input_size {list(size)} must be height and width, multiples of {STRIDE} pixels")

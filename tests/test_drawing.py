@@ -59,6 +59,26 @@ def test_a_limb_is_drawn_between_two_known_joints_alone():
     assert drawing.draw_pose(image, keypoints, LIP, side=100)[50, 50].sum() == 0
 
 
+def test_several_poses_are_drawn_on_the_picture_as_it_is():
+    image = np.full((60, 90, 3), (200, 100, 50), np.uint8)  # blue, green, red
+    canvas = drawing.draw_poses(image, np.array([one_joint(0, 20, 30), one_joint(5, 70, 40)]), LIP)
+    assert canvas.shape == image.shape and tuple(canvas[5, 5]) == (50, 100, 200)
+    assert tuple(canvas[30, 20]) == rgb("right") and tuple(canvas[40, 70]) == rgb("left")
+    assert (image == (200, 100, 50)).all()
+    assert (drawing.draw_poses(image, np.zeros((0, 16, 3)), LIP) == (50, 100, 200)).all()
+
+
+def test_small_people_are_drawn_with_thinner_lines():
+    image = np.zeros((400, 400, 3), np.uint8)
+
+    def thickness(reach: float) -> int:
+        pose = one_joint(0, 200 - reach / 2, 200)
+        pose[1] = (200 + reach / 2, 200, 2)
+        return (drawing.draw_poses(image, pose[None], LIP)[:, 200] > 0).any(axis=1).sum()
+
+    assert 0 < thickness(40) < thickness(380)
+
+
 def test_joints_far_outside_and_small_or_large_scores_are_drawn_without_an_error():
     keypoints = np.array([[1e9 * (-1) ** j, -1e7, 0.3 + j] for j in range(17)])
     assert drawing.draw_pose(np.zeros((10, 20, 3), np.uint8), keypoints, COCO).shape == (256, 256, 3)

@@ -293,6 +293,58 @@ def test_many_persons_are_predicted_as_one_by_one(recipe, tmp_path):
     assert predictor.predict_persons([]).shape == (0, recipe.skeleton.num_joints, 3)
 
 
+MANY_BOXES = [[(2, 3, 40, 50), (10, 20, 30, 30)], [], None, [(5, 5, 45, 55)] * 20]
+
+
+@pytest.mark.parametrize("boxes", [None, MANY_BOXES], ids=["whole", "boxes"])
+@pytest.mark.parametrize("recipe", [LIP_SMALL, COCO_SMALL], ids=lambda r: r.name)
+def test_many_pictures_are_predicted_as_one_by_one(recipe, boxes):
+    predictor = PosePredictor(lively_network(0), recipe, flip=True)
+    images = [noise_picture(60 + 10 * (number % 2), 50, seed=number) for number in range(4)]
+    found = predictor.predict_many(images, boxes)
+    for image, own, keypoints in zip(images, boxes or [None] * 4, found, strict=True):
+        expected = predictor.predict(image, own)
+        assert keypoints.shape == expected.shape
+        np.testing.assert_array_equal(keypoints[:, :, :2], expected[:, :, :2])
+        np.testing.assert_allclose(keypoints, expected, rtol=1e-3)
+    assert predictor.predict_many([]) == []
+
+
+class Counting(Bright):
+    """Remembers how many pictures came in each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def forward(self, x):
+        self.batches.append(len(x))
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("recipe", [LIP_SMALL, COCO_SMALL], ids=lambda r: r.name)
+def test_persons_of_many_pictures_share_batches(recipe):
+    network = Counting()
+    PosePredictor(network, recipe).predict_many([np.zeros((50, 40, 3), np.uint8)] * 18)
+    assert network.batches == [16, 2]
+
+
+@pytest.mark.parametrize("recipe", [LIP_SMALL, COCO_SMALL], ids=lambda r: r.name)
+def test_boxes_of_one_picture_are_one_batch(recipe):
+    network = Counting()
+    PosePredictor(network, recipe).predict(np.zeros((50, 40, 3), np.uint8), [(0, 0, 20, 20), (5, 5, 30, 40)])
+    assert network.batches == [2]
+
+
+@pytest.mark.parametrize("recipe", [LIP_SMALL, COCO_SMALL], ids=lambda r: r.name)
+def test_many_pictures_refuse_what_one_does(recipe):
+    predictor = PosePredictor(Bright(), recipe)
+    with pytest.raises(ValueError, match="no area inside a picture of 30x20"):
+        predictor.predict_many([noise_picture(20, 30)], [[(200, 0, 10, 10)]])
+    with pytest.raises(ValueError, match=r"picture must be \(H, W, 3\) uint8 BGR"):
+        predictor.predict_many([noise_picture(20, 30), np.zeros((20, 30), np.uint8)])
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_pixels_are_normalised_as_published(recipe):
     picture = noise_picture(12, 10)

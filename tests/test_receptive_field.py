@@ -1,14 +1,12 @@
 """Effective receptive fields of networks small enough to know the answer."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import lively_network, noise_picture, person
+from conftest import lively_network
 from torch import nn
 
 from gccpm_lib import receptive_field
-from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 
 
 class Blur(nn.Module):
@@ -44,11 +42,3 @@ def test_context_widens_what_the_last_stage_sees():
         network = lively_network(1, context=context)
         areas[context] = receptive_field.area_percent(receptive_field.effective_field(network, crops, 16))
     assert areas["ushape"] > areas["none"]
-
-
-@pytest.mark.parametrize(("recipe", "box"), [(LIP_MODERN, None), (COCO_MODERN, (10, 10, 60, 80))])
-def test_crops_have_the_size_asked_for(tmp_path, recipe, box):
-    path = tmp_path / "a.png"
-    assert cv2.imwrite(str(path), noise_picture(100, 90))
-    crops = receptive_field.person_crops([person(np.zeros((16, 3)), box, path)] * 2, recipe, (64, 64))
-    assert crops.shape == (2, 3, 64, 64) and torch.equal(crops[0], crops[1])

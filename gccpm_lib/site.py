@@ -1,0 +1,92 @@
+"""The site: reports/index.html compares the profiles, and history.json beside each report tells how its numbers moved.
+
+A report's headline numbers are remembered whenever they differ from those before, so that a number that got worse shows.
+"""
+
+import json
+from pathlib import Path
+
+import jinja2
+
+from gccpm_lib import pages
+from gccpm_lib.files import write_beside
+
+HISTORY = "history.json"
+SHOWN_MOVES = 5  # values of a number's past on the page
+
+
+def remember(folder: Path, summary: dict) -> list[dict]:
+    """Add a report's headline numbers to its history.json if they are new; returns the history, oldest first.
+
+    summary: the content of metrics.json. An entry: date, commit, headline (page -> label -> number).
+    """
+    history = read_history(folder)
+    headline = {name: entry["headline"] for name, entry in summary["notebooks"].items() if entry["headline"]}
+    if headline and (not history or history[-1]["headline"] != headline):
+        history.append({"date": summary["date"], "commit": summary["provenance"].get("commit"), "headline": headline})
+        write_beside(folder / HISTORY, json.dumps(history, indent=1) + "\n")
+    return history
+
+
+def read_history(folder: Path) -> list[dict]:
+    """The remembered headline numbers of a report, [] where there are none; ValueError for a damaged file."""
+    file = folder / HISTORY
+    if not file.is_file():
+        return []
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not readable ({error}); restore it from git or remove it") from error
+
+
+def past(history: list[dict], page: str, label: str) -> list[tuple[str, float]]:
+    """(day, value) of a headline number whenever it changed, oldest first, the present one last."""
+    values: list[tuple[str, float]] = []
+    for entry in history:
+        value = entry["headline"].get(page, {}).get(label)
+        if value is not None and (not values or values[-1][1] != value):
+            values.append(((entry["date"] or "")[:10], value))
+    return values[-SHOWN_MOVES:]
+
+
+def move(history: list[dict], page: str, label: str) -> dict | None:
+    """How a headline number last moved: by (number), before, day of the value before; None where it hasn't."""
+    values = past(history, page, label)
+    if len(values) < 2 or not all(isinstance(value, int | float) for _, value in values[-2:]):
+        return None
+    (day, before), (_, now) = values[-2:]
+    return {"by": now - before, "before": before, "day": day}
+
+
+def publish_site(reports: Path, number) -> Path:
+    """Write reports/index.html from every report's metrics.json and history.json; number formats a headline number."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
+    environment.filters["number"] = number
+    page = environment.get_template("site.html.j2").render(reports=_reports(reports), style=pages.style_sheet())
+    return write_beside(reports / "index.html", page)
+
+
+def _reports(reports: Path) -> list[dict]:
+    """What the site says about every report, the most recent first."""
+    found = []
+    for file in reports.glob("*/metrics.json"):
+        summary, history = json.loads(file.read_text(encoding="utf-8")), read_history(file.parent)
+        rows = [
+            {"page": name, "label": label, "value": value, "past": past(history, name, label)[:-1]}
+            for name, entry in summary["notebooks"].items()
+            for label, value in entry["headline"].items()
+        ]
+        provenance = summary["provenance"]
+        found.append(
+            {
+                "folder": file.parent.name,
+                "title": summary.get("title") or file.parent.name,
+                "description": summary.get("description", ""),
+                "date": (summary["date"] or "")[:10],
+                "commit": str(provenance.get("commit") or "")[:10],
+                "cpu": provenance.get("cpu"),
+                "cover": summary.get("cover"),
+                "rows": rows,
+            }
+        )
+    return sorted(found, key=lambda report: (report["date"], report["folder"]), reverse=True)
