@@ -352,6 +352,18 @@ def test_a_person_in_a_box_is_shown_in_pixels_of_the_whole_picture(browser, tmp_
     page.context.close()
 
 
+def test_labels_without_predictions_are_shown_alone(browser, tmp_path):
+    page, bad = opened(browser, written_page(inspect(people(tmp_path), LIP), tmp_path / "labels.html"))
+    visible = page.locator(".tools button:visible")
+    assert visible.all_inner_texts() == ["Labels", "Limbs", "Names"]
+    assert names(page)[0] == HOSTILE and page.locator(".pager span").inner_text() == "of 24"
+    page.locator("canvas[role=img]").scroll_into_view_if_needed()
+    find(page, HOSTILE)
+    assert hover(page, 36, 60) == ["r_wrist", "label: visible, x 36.0, y 60.0"]
+    assert bad == []
+    page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_can_be_read_in_light_and_dark(browser, report, scheme):
     page, bad = opened(

@@ -322,7 +322,7 @@ class Inspector {
     const { table, predicted } = this.state;
     const [label, error] = [labelOf(this.state, index, k), errorOf(this.state, index, k)];
     const shape = make("i", { className: `${table.sides[k]} ${label}` });
-    const row = make("tr", {}, make("th", { scope: "row" }, shape, table.joints[k]), make("td", {}, label));
+    const row = make("tr", {}, make("th", { scope: "row", title: table.joints[k] }, shape, table.joints[k]), make("td", {}, label));
     if (predicted) {
       const cell = make("td", { className: error > 1 ? "error wrong" : "error" }, fixed(error));
       cell.style.setProperty("--part", `${25 * clamp(error || 0, 0, 4)}%`);
