@@ -465,6 +465,7 @@ def test_live_in_jupyterlab_it_pages_filters_and_writes_marks(browser, lab):
     page.get_by_label("File name").fill(order[2][:5])
     expect(page.locator(".gccpm-inspector .name")).to_have_text(order[2])
     page.get_by_label("Mark this label as suspicious (m)").click()
+    page.keyboard.press("b")  # in JupyterLab: insert a cell; m: make it Markdown
     rows = [list(labels).index(name) + 1 for name in order]
     for _ in range(50):
         if (folder / "marked.csv").is_file() and (folder / "marked.csv").read_text().count("\n") == 3:

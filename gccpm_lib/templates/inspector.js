@@ -51,7 +51,6 @@ class Inspector {
     const picture = [this.stage.element, this.buildSheet(), this.buildTools(), this.buildStrip()];
     const desk = make("div", { className: "desk" }, this.buildFilters(), head, ...picture, this.buildFoot());
     const root = make("section", { className: "gccpm-inspector", ariaLabel: "Keypoint inspector" }, desk);
-    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take m, l and arrows for commands on cells
     root.addEventListener("keydown", (event) => this.key(event));
     return root;
   }
@@ -154,7 +153,10 @@ class Inspector {
   }
 
   key(event) {
-    if (event.target.matches("select, input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const runsCell = event.shiftKey && event.key === "Enter";
+    if (event.ctrlKey || event.metaKey || event.altKey || runsCell) return;
+    event.stopPropagation(); // JupyterLab would take m, b and arrows for commands on cells
+    if (event.target.matches("select, input")) return;
     const moves = { ArrowRight: [60, 0], ArrowLeft: [-60, 0], ArrowDown: [0, 60], ArrowUp: [0, -60] };
     const switches = { t: "truth", p: "prediction", s: "split", l: "limbs", n: "names", h: "heatmap" };
     const acts = {
@@ -172,7 +174,6 @@ class Inspector {
     else if (acts[event.key]) acts[event.key]();
     else return;
     event.preventDefault();
-    event.stopPropagation();
   }
 
   // Whoever scrolls past isn't held up: the wheel zooms with Ctrl, or once the inspector has the focus.
