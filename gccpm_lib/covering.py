@@ -53,10 +53,12 @@ def predict_covered(
     predictor: PosePredictor, persons: Sequence[Person], joints: np.ndarray, pictures: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Predictions (N, K, 3) from the covered pictures; nan but for the one covered joint of each person."""
+    rows = np.flatnonzero(joints >= 0)
+    boxes = [None if persons[row].box is None else [persons[row].box] for row in rows]
+    answers = predictor.predict_many(pictures, boxes)
     found = np.full((len(persons), predictor.recipe.skeleton.num_joints, 3), np.nan)
-    for row, picture in zip(np.flatnonzero(joints >= 0), pictures, strict=True):
-        boxes = None if persons[row].box is None else [persons[row].box]
-        found[row, joints[row]] = predictor.predict(picture, boxes)[0, joints[row]]
+    for row, answer in zip(rows, answers, strict=True):
+        found[row, joints[row]] = answer[0, joints[row]]
     return found
 
 

@@ -51,9 +51,9 @@ def test_only_the_covered_joint_is_predicted(persons):
     class Predictor:
         recipe = LIP_MODERN
 
-        def predict(self, picture, boxes):
-            assert boxes is None and (picture == 128).all(axis=2).any()
-            return np.full((1, 16, 3), 7.0)
+        def predict_many(self, pictures, boxes):
+            assert boxes == [None] * 5 and all((picture == 128).all(axis=2).any() for picture in pictures)
+            return [np.full((1, 16, 3), 7.0)] * 5
 
     joints = np.array([0, -1, 4, 4, 10, 15])
     pictures = covering.covered_pictures(persons, joints, LIP)
