@@ -32,6 +32,7 @@ class OnnxNetwork:
     def __init__(self, path: str | Path, recipe: Recipe, num_threads: int = 0):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or len(os.sched_getaffinity(0))
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to others
         exporting.read_onnx(path)  # for its clear error
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.recipe, self.names = recipe, [output.name for output in self.session.get_outputs()]
