@@ -73,7 +73,7 @@ class OpenvinoNetwork:
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
         options |= {"INFERENCE_NUM_THREADS": num_threads} if num_threads else {}
         options |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
-        self.compiled = ov.Core().compile_model(model, "CPU", options)
+        self.compiled = exporting.openvino_core().compile_model(model, "CPU", options)
         count = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self.requests = [self.compiled.create_infer_request() for _ in range(count)]
 

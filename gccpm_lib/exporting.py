@@ -9,6 +9,7 @@ with the recipe's channel order, mean and scale built in; one output, by default
 name, sigma, input size and skeleton (`read_description`).
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -134,13 +135,23 @@ def read_onnx(path: str | Path) -> ModelProto:
         ) from error
 
 
+@functools.cache
+def openvino_core() -> ov.Core:
+    """The process's one Core, never given up.
+
+    On CPUs with AMX a Core brings its own stack for signal handlers. Of two, the one made later puts back the stack of
+    the earlier when it goes; if that is gone already, the next Ctrl-C kills the process (seen with OpenVINO 2026).
+    """
+    return ov.Core()
+
+
 def read_openvino(path: str | Path) -> ov.Model:
     """IR file -> model; DataError where it can't be read or its .bin is missing."""
     path = Path(path)
     if path.is_file() and not path.with_suffix(".bin").is_file():
         raise DataError(f"{path}: {path.with_suffix('.bin').name} is missing beside it; copy both files")
     try:
-        return ov.Core().read_model(path)
+        return openvino_core().read_model(path)
     except Exception as error:  # openvino raises RuntimeError and more
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path}: not a readable OpenVINO model ({reason}); export it again") from error

@@ -78,7 +78,7 @@ def test_every_context_block_can_be_exported(context, tmp_path):
 
 def run_plainly(path, picture, layout):
     """The IR in OpenVINO alone, given a picture as cv2 reads it."""
-    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = exporting.openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert compiled.input().element_type == ov.Type.u8 and len(compiled.outputs) == 1
     data = picture[None] if layout == "NHWC" else picture.transpose(2, 0, 1)[None]
     return compiled.output().get_any_name(), compiled(data)[0]

@@ -1,10 +1,11 @@
 """Quantising: INT8 files run in plain OpenVINO, stay near the network, and keep the layers that they are told to keep."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
 import numpy as np
-import openvino as ov
 import pytest
 from conftest import lively_network, noise_picture, person
 
@@ -30,7 +31,7 @@ def int8(exported):
 
 def test_int8_runs_in_plain_openvino_and_stays_near(exported, int8):
     assert quantising.num_quantised(int8) > 30 and quantising.num_quantised(exported[1]) == 0
-    compiled = ov.Core().compile_model(int8, "CPU")
+    compiled = exporting.openvino_core().compile_model(int8, "CPU")
     maps = compiled(CROPS[:1].transpose(0, 3, 1, 2))[0]
     reference = engines.open_network(exported[1], SMALL)(CROPS[:1])
     assert 0 < np.abs(maps - reference).mean() < 0.1 * reference.std()
@@ -69,3 +70,32 @@ def test_calibration_crops_are_drawn_from_the_persons(tmp_path, recipe, box):
     assert crops.shape == (3, *recipe.input_size, 3) and crops.dtype == np.uint8
     np.testing.assert_array_equal(crops, quantising.calibration_crops(persons, recipe, 3))
     assert len(quantising.calibration_crops(persons, recipe, 99)) == 5
+
+
+INTERRUPTED = """
+import faulthandler, gc, os, signal, sys
+from pathlib import Path
+import numpy as np
+from gccpm_lib import engines, quantising
+from gccpm_lib.recipes import LIP_MODERN
+faulthandler.enable()  # Jupyter's kernels do so too
+ir_file, folder = Path(sys.argv[1]), Path(sys.argv[2])
+recipe = engines.recipe_of(ir_file)
+first, second = (engines.OpenvinoNetwork(ir_file, recipe) for _ in range(2))
+quantising.quantise(ir_file, folder / "INT8", recipe, np.zeros((2, 64, 64, 3), np.uint8))
+del first
+gc.collect()
+del second
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted as usual")
+"""
+
+
+def test_an_interrupt_after_openvino_is_an_interrupt(exported, tmp_path):
+    """Each Core brings a stack for signal handlers on CPUs with AMX; one left dangling turns Ctrl-C into a crash."""
+    command = [sys.executable, "-c", INTERRUPTED, str(exported[1]), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.stdout.endswith("interrupted as usual\n"), (ended.returncode, ended.stderr[-500:])
