@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, read_person_image
@@ -206,6 +207,8 @@ def curves(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: st
     axis, marker = figure.subplots(), "o" if len(x) < 10 else None
     for i, (name, y) in enumerate(series.items()):
         axis.plot(x, y, marker=marker, color=SERIES[i % len(SERIES)], linestyle=("-", "--", ":", "-.")[i % 4], label=name)
+    if np.issubdtype(x.dtype, np.integer):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
