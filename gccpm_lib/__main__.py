@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from gccpm_lib import __version__, workbook
+from gccpm_lib.files import FolderBusy
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -11,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except workbook.FolderBusy as error:
+    except FolderBusy as error:
         print(f"gccpm: {error}", file=sys.stderr)
         return 3
     except (ValueError, OSError) as error:  # DataError is a ValueError

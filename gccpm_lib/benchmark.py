@@ -44,10 +44,10 @@ def interleaved(variants: dict[str, Callable[[], None]], rounds: int) -> dict[st
 
 
 def training_step(
-    side: int, batch_size: int, tuned: bool, bf16: bool = False, compiled: bool = False
+    side: int, batch_size: int, tuned: bool, precision: str = "float32", compiled: bool = False
 ) -> Callable[[], None]:
     """One optimiser step of the 2-stage network; not tuned: contiguous tensors, plain optimiser, as the released code."""
-    recipe = dataclasses.replace(LIP_MODERN, bf16=bf16, input_size=(side, side))
+    recipe = dataclasses.replace(LIP_MODERN, precision=precision, input_size=(side, side))
     layout = torch.channels_last if tuned else torch.contiguous_format
     network = GCCPM().to(memory_format=layout).train()
     optimizer = torch.optim.AdamW(parameter_groups(network, recipe), fused=tuned)
@@ -60,7 +60,7 @@ def training_step(
         network.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(),))
     targets = torch.rand(batch_size, 17, side // 8, side // 8)
     batch = (pictures, targets, torch.ones(batch_size, 17), torch.arange(3).repeat(batch_size, 1))
-    return lambda: optimiser_step(state, [batch], recipe, "cpu", 1.0)
+    return lambda: optimiser_step(state, [batch], [batch_size], recipe, "cpu", 1.0)
 
 
 def report_training(side: int, batch_size: int, rounds: int) -> None:
@@ -71,7 +71,7 @@ def report_training(side: int, batch_size: int, rounds: int) -> None:
         "the same, compiled": training_step(side, batch_size, tuned=True, compiled=True),
     }
     if computes_in_bf16("cpu"):
-        variants["channels last, fused, bf16"] = training_step(side, batch_size, tuned=True, bf16=True)
+        variants["channels last, fused, bf16"] = training_step(side, batch_size, tuned=True, precision="bfloat16")
     seconds = interleaved(variants, rounds)
     base = statistics.median(next(iter(seconds.values())))
     print(f"training, 2-stage network, {side} x {side}, batch {batch_size}, {torch.get_num_threads()} threads")

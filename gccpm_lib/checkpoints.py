@@ -46,6 +46,11 @@ def read_checkpoint(path: str | Path) -> dict:
     return content
 
 
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before the last is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def _numpy_scalars() -> list:
     """The few numpy globals that checkpoints of old PyTorch carry among their counters."""
     dtypes = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
@@ -201,7 +206,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
         beside.unlink(missing_ok=True)
         raise OSError(f"{path}: could not be written ({error}); the checkpoint before is untouched") from error
     if path.exists():
-        previous = path.with_name(path.stem + ".previous" + path.suffix)
+        previous = previous_of(path)
         previous.unlink(missing_ok=True)
         try:
             os.link(path, previous)

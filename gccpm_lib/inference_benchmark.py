@@ -78,7 +78,7 @@ def make_engines(exported: Exported, recipe: Recipe, device: str = "cpu", throug
 
     bfloat16 is left out where this machine doesn't compute in it. device "cuda" adds the GPU's row.
     """
-    network, exact, half = exported.network, replace(recipe, bf16=False), replace(recipe, bf16=True)
+    network, exact, half = exported.network, replace(recipe, precision="float32"), replace(recipe, precision="bfloat16")
     engines = {
         EAGER: EagerNetwork(copy_of(network), recipe),
         "PyTorch, tuned": TunedNetwork(copy_of(network), exact),

@@ -65,7 +65,7 @@ class Recipe:
     num_epochs: int
     batch_size: int
     ema_decay: float  # 0: the weights themselves are kept; else their moving average
-    bf16: bool  # bfloat16 autocast where the device computes in it
+    precision: str  # "float32"; "bfloat16", where the device computes in it; "float16", for GPUs that don't
     progressive: tuple[tuple[float, float], ...] = field(default=())  # (until this part of the epochs, factor on size)
     # inference
     decoder: str = "resize"  # "resize": argmax in the resized maps (LIP); "argmax", "quarter", "dark": in the cells
@@ -118,7 +118,7 @@ LIP_PUBLISHED = Recipe(
     num_epochs=100,
     batch_size=32,
     ema_decay=0.0,
-    bf16=False,
+    precision="float32",
 )
 
 LIP_CORRECTED = replace(
@@ -147,7 +147,7 @@ LIP_MODERN = replace(
     warmup=0.04,
     num_epochs=40,
     ema_decay=0.99,
-    bf16=True,
+    precision="bfloat16",
 )
 
 COCO_PUBLISHED = replace(
@@ -212,7 +212,7 @@ COCO_MODERN = replace(
     warmup=0.04,
     num_epochs=40,
     ema_decay=0.99,
-    bf16=True,
+    precision="bfloat16",
     decoder="dark",
 )
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gccpm_lib import checkpoints, transfer
+from gccpm_lib import checkpoints, distributed, transfer
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.files import write_beside
 from gccpm_lib.network import GCCPM, STRIDE
@@ -47,6 +47,7 @@ class Run:
     num_epochs: int | None = None
     progressive: tuple[tuple[float, float], ...] | None = None
     ema_decay: float | None = None
+    precision: str | None = None  # "float32", "bfloat16" or "float16"
     batches_per_iter: int = 1  # batches whose gradients are added up for one optimiser step
     num_workers: int = 0  # processes that load pictures; 0: this one
     log_after: int = 100  # batches between two lines of the log
@@ -87,6 +88,11 @@ def empty_sums() -> dict:
     return {"persons": 0, "train_s": 0.0, "losses": 0.0}
 
 
+def make_scaler(device: str, precision: str) -> torch.amp.GradScaler:
+    """Keeps float16's small gradients from vanishing; does nothing in other precisions."""
+    return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+
+
 @dataclass
 class State:
     """All that changes while a network is trained."""
@@ -100,6 +106,8 @@ class State:
     batch: int = 0  # batches of the next epoch done
     history: list[dict] = dataclasses.field(default_factory=list)  # one row per epoch
     sums: dict = dataclasses.field(default_factory=empty_sums)  # over the batches of this epoch
+    scaler: torch.amp.GradScaler = dataclasses.field(default_factory=lambda: make_scaler("cpu", "float32"))
+    parallel: nn.Module | None = None  # around the network, where several processes train it
 
     @property
     def kept_network(self) -> nn.Module:
@@ -122,7 +130,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
         transfer.start_from(network, run.checkpoint_path, recipe, say, run.fresh_refinement)
     elif saved is None and run.checkpoint_path:
         saved = checkpoints.read_checkpoint(run.checkpoint_path)
-    network = network.to(run.device, memory_format=torch.channels_last)
+    network = distributed.with_joint_norms(network, run.device).to(run.device, memory_format=torch.channels_last)
     make_optimizer = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     optimizer = make_optimizer(parameter_groups(network, recipe), fused=True)
     for group in optimizer.param_groups:
@@ -131,6 +139,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
     if recipe.ema_decay:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     state = State(network, optimizer, average, data, own.get("start", "") if own else start_hash(run))
+    state.scaler = make_scaler(run.device, recipe.precision)
     if saved is not None:
         resume(state, saved)
     return state
@@ -164,9 +173,9 @@ def start_hash(run: Run) -> str:
 
 def own_checkpoint(run: Run, data: str, say) -> dict | None:
     """The checkpoint that this run left behind, if any. One of another run is moved aside with its folder, and said."""
-    if not run.checkpoint_file.exists():
+    saved = last_whole_checkpoint(run.checkpoint_file, say)
+    if saved is None:
         return None
-    saved = checkpoints.read_checkpoint(run.checkpoint_file)
     own, then = _as_json(run), {**DEFAULTS, **saved.get("run", {})}  # a file older than an option had its default
     differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
     changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
@@ -175,6 +184,9 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     started = start_hash(run)
     if started and saved.get("start", started) != started:
         changes.append("other weights in checkpoint_path")
+    processes = saved.get("num_processes", 1), distributed.num_processes()
+    if not changes and processes[0] != processes[1]:
+        say(f"trained by {processes[0]} process(es) before, {processes[1]} now: the end will differ a little")
     if not changes:
         return saved
     folder = run.checkpoint_file.parent
@@ -182,6 +194,18 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     folder.rename(aside)
     say(f"another run's checkpoint ({', '.join(changes)}) moved to {aside.name}; training anew")
     return None
+
+
+def last_whole_checkpoint(file: Path, say) -> dict | None:
+    """The checkpoint, or the one before where it can't be read (and this is said); None where there is neither."""
+    previous = checkpoints.previous_of(file)
+    if not previous.exists():
+        return checkpoints.read_checkpoint(file) if file.exists() else None
+    try:
+        return checkpoints.read_checkpoint(file)
+    except (FileNotFoundError, ValueError) as error:
+        say(f"{error}; going on from {previous.name}")
+        return checkpoints.read_checkpoint(previous)
 
 
 def resume(state: State, saved: dict) -> None:
@@ -201,6 +225,8 @@ def resume(state: State, saved: dict) -> None:
             checkpoints.load_weights(state.average.module, saved["trained"], "checkpoint")
         else:
             state.average.load_state_dict(saved["average"])
+    if state.scaler.is_enabled() and saved.get("scaler"):
+        state.scaler.load_state_dict(saved["scaler"])
     for name in ("epoch", "batch", "history", "sums"):
         setattr(state, name, saved[name])
 
@@ -228,7 +254,9 @@ def _as_json(run: Run) -> dict:
 
 
 def save(state: State, run: Run, recipe: Recipe) -> None:
-    """Write the checkpoint and, beside it in readable form, the history and the run."""
+    """Write the checkpoint and, beside it in readable form, the history and the run; the first process alone does."""
+    if distributed.rank():
+        return
     checkpoint = {
         "network": state.kept_network.state_dict(),
         "shape": state.network.shape,
@@ -242,6 +270,8 @@ def save(state: State, run: Run, recipe: Recipe) -> None:
         "trained": state.network.state_dict(),
         "average": state.average.state_dict() if state.average else None,
         "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "num_processes": distributed.num_processes(),
         **{name: getattr(state, name) for name in ("epoch", "batch", "history", "sums")},
     }
     checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)

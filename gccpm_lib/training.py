@@ -1,6 +1,7 @@
 """Training: one resumable loop for every recipe.
 
     python -m gccpm_lib.training run.json
+    torchrun --nproc-per-node=4 -m gccpm_lib.training run.json    (several devices, see `distributed`)
 
 run.json holds the fields of `runs.Run`. Data flows through in one direction: records -> batches -> losses -> weights,
 and after every epoch a row of the history and a checkpoint.
@@ -12,18 +13,21 @@ import json
 import math
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gccpm_lib import scoring
+from gccpm_lib import distributed, scoring
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
 from gccpm_lib.datasets.records import Person
+from gccpm_lib.files import locked, write_beside
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
@@ -35,23 +39,50 @@ __all__ = ["Run", "parameter_groups", "stage_losses", "train"]
 NUM_EXAMPLES = 6
 
 
-def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
+def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) -> list[dict]:
     """Train to the end, from the run's checkpoint if there is one; returns the history, one row per epoch.
 
     A row: epoch, lr, losses of the stages, images_per_s, train_s, validation scores in percent, examples. An
     interrupt ends the batch and saves a checkpoint first. A checkpoint of another run is moved aside, never overwritten.
+    num_processes: how many of this machine's devices to use, each by a process that torchrun starts. Raises FolderBusy
+    where another process trains in this folder.
     """
+    if num_processes > 1:
+        return train_by_torchrun(run, say, num_processes)
     recipe, persons = read_training(run)
     validation = None
     if run.num_val_persons:
         validation = scoring.read_validation(
             run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons
         )
-    state = start(run, recipe, fingerprint(persons, recipe.skeleton), say)
-    while state.epoch < recipe.num_epochs:
-        train_epoch(state, run, recipe, persons, say)
-        finish_epoch(state, run, recipe, validation, say)
+    with distributed.joined(run.device) as device, held(run):
+        say = say if distributed.rank() == 0 else silent
+        run = replace(run, device=device)
+        with distributed.first_before_others():  # it may move another run's folder aside
+            state = start(run, recipe, fingerprint(persons, recipe.skeleton), say)
+        state.parallel = distributed.parallel(state.network)
+        while state.epoch < recipe.num_epochs:
+            train_epoch(state, run, recipe, persons, say)
+            finish_epoch(state, run, recipe, validation, say)
     return state.history
+
+
+def train_by_torchrun(run: Run, say: Callable[[str], None], num_processes: int) -> list[dict]:
+    """The same in processes of their own; the history is read from their file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_beside(Path(folder) / "run.json", json.dumps(asdict(run)))
+        distributed.launch(file, num_processes, say)
+    return json.loads(run.checkpoint_file.with_name("history.json").read_text())
+
+
+def held(run: Run) -> contextlib.AbstractContextManager:
+    """The run's folder, held against other trainings; the first of several processes holds it for all."""
+    folder = run.checkpoint_file.parent
+    return contextlib.nullcontext() if distributed.rank() else locked(folder.parent, f".{folder.name}.lock")
+
+
+def silent(_: str) -> None:
+    """What the other processes say."""
 
 
 def read_training(run: Run) -> tuple[Recipe, list[Person]]:
@@ -66,30 +97,36 @@ def read_training(run: Run) -> tuple[Recipe, list[Person]]:
 def train_epoch(state: State, run: Run, recipe: Recipe, persons: list[Person], say) -> None:
     """Train the rest of the epoch that state stands in."""
     batches = epoch_batches(len(persons), state.epoch, recipe, run.seed)
-    loader = make_loader(TrainingSet(persons, recipe, run.seed), batches[state.batch :], run.num_workers)
+    shares = [distributed.share(batch) for batch in batches[state.batch :]]
+    loader = make_loader(TrainingSet(persons, recipe, run.seed), [keys for keys, _ in shares], run.num_workers)
     state.network.train()
     pending, then = [], time.perf_counter()
-    bar = tqdm(total=len(persons), desc=f"epoch {state.epoch + 1}", unit="img", leave=False)
-    with bar, interrupts_kept_back() as interrupted:
+    with progress(state.epoch, len(persons)) as bar, interrupts_kept_back() as interrupted:
         bar.update(sum(map(len, batches[: state.batch])))
-        for number, batch in enumerate(loader, state.batch + 1):
-            pending.append(batch)
+        for number, (batch, (_, count)) in enumerate(zip(loader, shares, strict=True), state.batch + 1):
+            pending.append((batch, count))
             if len(pending) < run.batches_per_iter and number < len(batches):
                 continue
             rate = _rate(state, recipe, state.epoch + state.batch / len(batches))
-            losses = optimiser_step(state, pending, recipe, run.device, rate)
-            now, count = time.perf_counter(), sum(len(pictures) for pictures, *_ in pending)
-            _add_up(state.sums, persons=count, train_s=now - then, losses=count * losses)
+            losses, total = optimiser_step(state, *zip(*pending, strict=True), recipe, run.device, rate)
+            now = time.perf_counter()
+            _add_up(state.sums, persons=total, train_s=now - then, losses=total * losses)
             state.batch, then, pending = number, now, []
-            bar.update(count)
+            bar.update(total)
             if number % run.log_after < run.batches_per_iter and number < len(batches):
                 say(f"epoch {state.epoch + 1} batch {number}/{len(batches)}: {_summary(state.sums)}")
             if number % run.checkpoint_after < run.batches_per_iter and number < len(batches):
                 save(state, run, recipe)
-            if interrupted():
+            if distributed.anywhere(interrupted(), run.device):
                 save(state, run, recipe)
                 say(f"interrupted in epoch {state.epoch + 1}; run again to continue from {run.checkpoint_file}")
                 raise KeyboardInterrupt
+
+
+def progress(epoch: int, total: int) -> tqdm:
+    """A bar over the persons of an epoch; the first process's alone is shown."""
+    hidden = {"disable": True} if distributed.rank() else {}
+    return tqdm(total=total, desc=f"epoch {epoch + 1}", unit="img", leave=False, **hidden)
 
 
 @contextlib.contextmanager
@@ -106,33 +143,40 @@ def interrupts_kept_back() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def optimiser_step(state: State, batches: list, recipe: Recipe, device: str, rate: float) -> Tensor:
-    """One step on the gradient over all the batches together; returns the mean loss of every stage.
+def optimiser_step(
+    state: State, batches: Sequence, counts: Sequence[int], recipe: Recipe, device: str, rate: float
+) -> tuple[Tensor, int]:
+    """One step on the gradient over all the batches of all processes together.
 
-    rate multiplies the groups' initial learning rates.
+    counts: how many samples of each batch count, see `distributed.share`. rate multiplies the groups' initial learning
+    rates. Returns the mean loss of every stage, and how many samples there were.
     """
-    total, losses = sum(len(pictures) for pictures, *_ in batches), 0.0
+    total = int(distributed.summed(torch.tensor(sum(counts), device=device)))
+    losses = 0.0
     state.optimizer.zero_grad()
-    for batch in batches:
+    for batch, count in zip(batches, counts, strict=True):
         pictures, targets, weights, orders = (tensor.to(device, non_blocking=True) for tensor in batch)
         with autocast(recipe, device):
-            outputs = state.network(normalise(pictures, recipe, orders))
+            outputs = (state.parallel or state.network)(normalise(pictures, recipe, orders))
         stages = torch.stack(stage_losses([output.float() for output in outputs], targets, weights, recipe))
-        share = len(pictures) / total
-        (stages.sum() * share).backward()
-        losses = losses + stages.detach().cpu().double() * share
+        share = count / total
+        whole = stages.sum() * share * distributed.num_processes()  # the processes' gradients are averaged
+        state.scaler.scale(whole).backward()
+        losses = losses + stages.detach() * share
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * rate
-    state.optimizer.step()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     if state.average is not None:
         state.average.update_parameters(state.network)
-    return losses
+    return distributed.summed(losses).cpu().double(), total
 
 
 def autocast(recipe: Recipe, device: str) -> contextlib.AbstractContextManager:
-    """bfloat16 where the recipe asks for it and the device computes in it; otherwise the context does nothing."""
-    wanted = recipe.bf16 and computes_in_bf16(device)
-    return torch.autocast(torch.device(device).type, torch.bfloat16) if wanted else contextlib.nullcontext()
+    """The recipe's precision; where the device would only emulate bfloat16, and for float32, the context does nothing."""
+    kind, dtype = torch.device(device).type, getattr(torch, recipe.precision)
+    wanted = dtype == torch.float16 or (dtype == torch.bfloat16 and computes_in_bf16(device))
+    return torch.autocast(kind, dtype) if wanted else contextlib.nullcontext()
 
 
 @functools.cache
@@ -148,6 +192,16 @@ def computes_in_bf16(device: str) -> bool:
 def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Validation | None, say) -> None:
     """Validate, add the epoch's row to the history and save, so that a checkpoint between epochs holds all three."""
     save(state, run, recipe)  # an interrupted validation must not cost the epoch
+    row = distributed.from_first(None if distributed.rank() else epoch_row(state, run, recipe, validation))
+    score = f", val {validation.headline(row['val'])}" if validation else ""
+    say(f"epoch {row['epoch']}/{recipe.num_epochs}: {_summary(state.sums)}{score}")
+    state.history.append(row)
+    state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
+    save(state, run, recipe)
+
+
+def epoch_row(state: State, run: Run, recipe: Recipe, validation: scoring.Validation | None) -> dict:
+    """The history's row of the epoch that was just trained; validates."""
     sums = state.sums
     row = {
         "epoch": state.epoch + 1,
@@ -160,11 +214,7 @@ def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Val
         found = PosePredictor(state.kept_network, recipe, device=run.device).predict_persons(validation.subjects)
         row["val"] = scoring.scores(validation, found)
         row["examples"] = found[:NUM_EXAMPLES].tolist()  # how the first predictions get better, epoch by epoch
-    score = f", val {validation.headline(row['val'])}" if validation else ""
-    say(f"epoch {row['epoch']}/{recipe.num_epochs}: {_summary(sums)}{score}")
-    state.history.append(row)
-    state.epoch, state.batch, state.sums = state.epoch + 1, 0, empty_sums()
-    save(state, run, recipe)
+    return row
 
 
 def _rate(state: State, recipe: Recipe, epochs_done: float) -> float:
@@ -188,4 +238,7 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -3,27 +3,21 @@
 Notebooks use `run_folder`, `resolve`, `record_metrics`, `save_figure` and `show_figure` from here.
 """
 
-import contextlib
-import fcntl
 import io
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gccpm_lib import provenance
-from gccpm_lib.files import write_beside
+from gccpm_lib.files import locked, write_beside
 from gccpm_lib.profiles import Profile, has_tag, read_notebook, read_profile
 
 PACKAGE = Path(__file__).resolve().parent
 FIGURE_LIMIT_BYTES = 300_000
-
-
-class FolderBusy(RuntimeError):
-    """Another runner holds this profile's folder."""
 
 
 # ---------------------------------------------------------------------------------------------- for notebooks
@@ -162,18 +156,6 @@ def publish(name_or_path: str = "sample", settings: Iterable[str] = ()) -> int:
         publishing.publish_index(root, profile)
     print(f"Report: {root / 'reports' / profile.name / 'index.html'}", flush=True)
     return 0
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other runners; FolderBusy when one has it. A killed runner's lock is gone with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FolderBusy(f"{folder}: another gccpm is running in this folder; wait for it or end it") from error
-        yield
 
 
 def run_notebook(root: Path, profile: Profile, name: str) -> str | None:

@@ -41,8 +41,8 @@ def test_lip_published_augments_as_published():
 def test_lip_published_trains_as_published():
     names = ("optimizer", "base_lr", "weight_decay", "refinement_lr_factor", "bias_lr_factor", "train_cpm_norm")
     assert values(LIP_PUBLISHED, *names) == ("adam", 4e-5, 5e-4, 4, 2, False)
-    names = ("targets", "sigma", "mask_missing", "loss", "schedule", "num_epochs", "batch_size", "ema_decay", "bf16")
-    assert values(LIP_PUBLISHED, *names) == ("lip", 7, False, "sum", "plateau", 100, 32, 0, False)
+    names = ("targets", "sigma", "mask_missing", "loss", "schedule", "num_epochs", "batch_size", "ema_decay", "precision")
+    assert values(LIP_PUBLISHED, *names) == ("lip", 7, False, "sum", "plateau", 100, 32, 0, "float32")
 
 
 def test_coco_published_is_as_published():
@@ -70,8 +70,10 @@ def test_corrected_recipes_change_the_defects_alone():
 
 def test_modern_recipes_are_todays_practice():
     for recipe in (LIP_MODERN, COCO_MODERN):
-        names = ("optimizer", "schedule", "mask_missing", "bf16")
-        assert values(recipe, *names) == ("adamw", "cosine", True, True) and recipe.ema_decay > 0 and recipe.warmup > 0
+        names = ("optimizer", "schedule", "mask_missing", "precision")
+        assert (
+            values(recipe, *names) == ("adamw", "cosine", True, "bfloat16") and recipe.ema_decay > 0 and recipe.warmup > 0
+        )
 
 
 def test_published_channel_orders_duplicate_and_corrected_ones_permute():
