@@ -275,5 +275,12 @@ def save(state: State, run: Run, recipe: Recipe) -> None:
         **{name: getattr(state, name) for name in ("epoch", "batch", "history", "sums")},
     }
     checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)
+    write_readable(state, run)
+
+
+def write_readable(state: State, run: Run) -> None:
+    """The history and the run beside the checkpoint; the first process alone writes."""
+    if distributed.rank():
+        return
     for name, content in (("history", state.history), ("run", _as_json(run))):
         write_beside(run.checkpoint_file.with_name(f"{name}.json"), json.dumps(content, indent=1))

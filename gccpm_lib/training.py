@@ -32,7 +32,7 @@ from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe
-from gccpm_lib.runs import Run, State, empty_sums, fingerprint, save, start
+from gccpm_lib.runs import Run, State, empty_sums, fingerprint, save, start, write_readable
 
 __all__ = ["Run", "parameter_groups", "stage_losses", "train"]
 
@@ -64,6 +64,7 @@ def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) 
         while state.epoch < recipe.num_epochs:
             train_epoch(state, run, recipe, persons, say)
             finish_epoch(state, run, recipe, validation, say)
+        write_readable(state, run)  # whoever was killed right after the last checkpoint hadn't come to it
     return state.history
 
 
