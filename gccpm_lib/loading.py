@@ -4,6 +4,7 @@ A sample depends on (seed, epoch, index) alone and a batch on its position alone
 processes nor an interruption changes what the network sees.
 """
 
+import multiprocessing
 import signal
 import time
 from collections.abc import Sequence
@@ -71,9 +72,10 @@ def epoch_batches(num_persons: int, epoch: int, recipe: Recipe, seed: int) -> li
     order = np.random.default_rng([seed, epoch]).permutation(num_persons)
     starts = range(0, num_persons, recipe.batch_size)
     progress = [(epoch + start / num_persons) / recipe.num_epochs for start in starts]
+    sizes = [crop_size(recipe, part) for part in progress]
     return [
-        [Key(epoch, int(index), crop_size(recipe, part)) for index in order[start : start + recipe.batch_size]]
-        for start, part in zip(starts, progress, strict=True)
+        [Key(epoch, int(index), size) for index in order[start : start + recipe.batch_size]]
+        for start, size in zip(starts, sizes, strict=True)
     ]
 
 
@@ -89,15 +91,33 @@ def samples_per_second(persons: Sequence[Person], recipe: Recipe, seed: int, cou
 
 
 def make_loader(training_set: TrainingSet, batches: list[list[Key]], num_workers: int) -> DataLoader:
-    """Loader over given batches; num_workers 0 loads in this process."""
+    """Loader over given batches; num_workers 0 loads in this process.
+
+    The workers stay: to send a data set's records to each of them takes seconds. Other batches are given to the same
+    loader by `give_batches`.
+    """
     return DataLoader(
         training_set,
-        batch_sampler=batches,
+        batch_sampler=list(batches),
         num_workers=num_workers,
         worker_init_fn=_quiet_worker,
         pin_memory=torch.cuda.is_available(),
-        multiprocessing_context="forkserver" if num_workers else None,  # OpenCV and OpenMP threads don't survive a fork
+        multiprocessing_context=_clean_processes() if num_workers else None,
+        persistent_workers=num_workers > 0,
     )
+
+
+def give_batches(loader: DataLoader, batches: list[list[Key]]) -> DataLoader:
+    """The same loader, over these batches from its next iteration on."""
+    loader.batch_sampler[:] = batches
+    return loader
+
+
+def _clean_processes() -> multiprocessing.context.BaseContext:
+    """OpenCV and OpenMP threads don't survive a fork: workers are forked from a process that has only imported this."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _quiet_worker(worker: int) -> None:

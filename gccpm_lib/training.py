@@ -19,12 +19,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from gccpm_lib import scoring
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
+from gccpm_lib.loading import TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe
@@ -48,8 +49,9 @@ def train(run: Run, say: Callable[[str], None] = print) -> list[dict]:
             run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons
         )
     state = start(run, recipe, fingerprint(persons, recipe.skeleton), say)
+    loader = make_loader(TrainingSet(persons, recipe, run.seed), [], run.num_workers)
     while state.epoch < recipe.num_epochs:
-        train_epoch(state, run, recipe, persons, say)
+        train_epoch(state, run, recipe, loader, say)
         finish_epoch(state, run, recipe, validation, say)
     return state.history
 
@@ -63,16 +65,15 @@ def read_training(run: Run) -> tuple[Recipe, list[Person]]:
     return recipe, persons[: run.num_train_persons]
 
 
-def train_epoch(state: State, run: Run, recipe: Recipe, persons: list[Person], say) -> None:
+def train_epoch(state: State, run: Run, recipe: Recipe, loader: DataLoader, say) -> None:
     """Train the rest of the epoch that state stands in."""
-    batches = epoch_batches(len(persons), state.epoch, recipe, run.seed)
-    loader = make_loader(TrainingSet(persons, recipe, run.seed), batches[state.batch :], run.num_workers)
+    batches = epoch_batches(len(loader.dataset), state.epoch, recipe, run.seed)
     state.network.train()
     pending, then = [], time.perf_counter()
-    bar = tqdm(total=len(persons), desc=f"epoch {state.epoch + 1}", unit="img", leave=False)
+    bar = tqdm(total=len(loader.dataset), desc=f"epoch {state.epoch + 1}", unit="img", leave=False)
     with bar, interrupts_kept_back() as interrupted:
         bar.update(sum(map(len, batches[: state.batch])))
-        for number, batch in enumerate(loader, state.batch + 1):
+        for number, batch in enumerate(give_batches(loader, batches[state.batch :]), state.batch + 1):
             pending.append(batch)
             if len(pending) < run.batches_per_iter and number < len(batches):
                 continue

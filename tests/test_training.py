@@ -248,7 +248,9 @@ def test_worker_processes_change_nothing(run):
 
 def test_both_splits_are_trained_on_when_asked_for(run, monkeypatch):
     seen = []
-    monkeypatch.setattr(training, "train_epoch", lambda state, run, recipe, persons, say: seen.append(persons))
+    monkeypatch.setattr(
+        training, "train_epoch", lambda state, run, recipe, loader, say: seen.append(loader.dataset.persons)
+    )
     monkeypatch.setattr(
         training, "finish_epoch", lambda state, *rest: setattr(state, "epoch", state.epoch + 1) or seen.append(rest[2])
     )
