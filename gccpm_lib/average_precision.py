@@ -5,9 +5,11 @@ because a bootstrap averages a thousand times over images drawn anew; with every
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from gccpm_lib import bootstrap
 from gccpm_lib.coco_matching import ALL, LARGE, MEDIUM, Matches
 from gccpm_lib.coco_matching import match as match  # also offered here
 
@@ -47,9 +49,8 @@ def paired_interval(
     """
     if not np.array_equal(matches.image_ids, baseline.image_ids):
         raise ValueError("matches and baseline are not of the same images")
-    weights = np.vstack([np.ones(len(matches.image_ids), int), _draw(matches, repeats, seed)])
-    gains = _weighted_scores(matches, (name,), weights)[name] - _weighted_scores(baseline, (name,), weights)[name]
-    return float(gains[0]), *_percentiles(gains[1:], level)
+    drawn, baseline_drawn = (_weighted_scores(m, (name,), _draw(m, repeats, seed))[name] for m in (matches, baseline))
+    return scores(matches)[name] - scores(baseline)[name], *_percentiles(drawn - baseline_drawn, level)
 
 
 def precision_curves(matches: Matches, thresholds=(0.5, 0.75, 0.9)) -> tuple[np.ndarray, dict[float, np.ndarray]]:
@@ -64,10 +65,9 @@ def precision_curves(matches: Matches, thresholds=(0.5, 0.75, 0.9)) -> tuple[np.
     return RECALLS, curves
 
 
-def _draw(matches: Matches, repeats: int, seed: int) -> np.ndarray:
-    """(repeats, I): how often every image is drawn."""
-    count = len(matches.image_ids)
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=repeats)
+def _draw(matches: Matches, repeats: int, seed: int) -> Iterator[np.ndarray]:
+    """`repeats` rows (I,): how often every image is drawn."""
+    return (row for chunk in bootstrap.draws(len(matches.image_ids), repeats, seed) for row in chunk)
 
 
 def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
@@ -76,19 +76,19 @@ def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _weighted_scores(matches: Matches, names, weights) -> dict[str, np.ndarray]:
-    """Scores (R,) in percent for each of R rows of image weights (R, I)."""
-    values = {name: np.empty(len(weights)) for name in names}
-    for area in (ALL, MEDIUM, LARGE):
-        parts = [(name, _PARTS[name[2:]][1]) for name in names if _PARTS[name[2:]][0] == area]
-        counted = [_counted(matches, area, t) for t in range(len(THRESHOLDS))] if parts else []
-        for draw, times in enumerate(weights if parts else []):
+def _weighted_scores(matches: Matches, names, weights: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores (R,) in percent for each of R rows of image weights (I,)."""
+    areas = {_PARTS[name[2:]][0] for name in names}
+    counted = {area: [_counted(matches, area, t) for t in range(len(THRESHOLDS))] for area in areas}
+    values = []
+    for times in weights:
+        means = {}
+        for area, detections in counted.items():
             persons = times @ matches.persons[area]
-            precisions, recalls = zip(*(_curve(*one, times, persons) for one in counted), strict=True)
-            means = {"AP": np.array(precisions).mean(axis=1), "AR": np.array(recalls)}
-            for name, thresholds in parts:
-                values[name][draw] = 100 * means[name[:2]][thresholds].mean()
-    return values
+            precisions, recalls = zip(*(_curve(*one, times, persons) for one in detections), strict=True)
+            means["AP", area], means["AR", area] = np.array(precisions).mean(axis=1), np.array(recalls)
+        values.append([100 * means[name[:2], _PARTS[name[2:]][0]][_PARTS[name[2:]][1]].mean() for name in names])
+    return dict(zip(names, np.array(values, np.float64).reshape(-1, len(names)).T, strict=True))
 
 
 def _counted(matches: Matches, area: int, threshold: int) -> tuple[np.ndarray, np.ndarray]:

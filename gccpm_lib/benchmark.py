@@ -21,7 +21,7 @@ import torch
 
 from gccpm_lib.datasets.lip import read_lip, write_predictions
 from gccpm_lib.evaluation import evaluate_lip
-from gccpm_lib.loading import TrainingSet, epoch_batches
+from gccpm_lib.loading import Batch, TrainingSet, epoch_batches
 from gccpm_lib.network import GCCPM, count_macs
 from gccpm_lib.objective import parameter_groups
 from gccpm_lib.provenance import describe
@@ -59,8 +59,9 @@ def training_step(
     if not tuned:  # laid out channel by channel, as a contiguous network expects it
         network.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(),))
     targets = torch.rand(batch_size, 17, side // 8, side // 8)
-    batch = (pictures, targets, torch.ones(batch_size, 17), torch.arange(3).repeat(batch_size, 1))
-    return lambda: optimiser_step(state, [batch], [batch_size], recipe, "cpu", 1.0)
+    tensors = [pictures, targets, torch.ones(batch_size, 17), torch.arange(3).repeat(batch_size, 1)]
+    batch = Batch(tensors, batch_size, [])
+    return lambda: optimiser_step(state, [batch], recipe, "cpu", 1.0)
 
 
 def report_training(side: int, batch_size: int, rounds: int) -> None:

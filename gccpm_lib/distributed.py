@@ -9,6 +9,8 @@ Only the first process validates, writes and speaks. Without torchrun nothing he
 """
 
 import contextlib
+import functools
+import operator
 import os
 import signal
 import subprocess
@@ -74,13 +76,9 @@ def parallel(network: nn.Module) -> nn.Module:
     return DistributedDataParallel(network) if num_processes() > 1 else network
 
 
-def share(batch: list) -> tuple[list, int]:
-    """This process's part of a joint batch, and how many of it count: 0 where there are fewer samples than processes.
-
-    A process left without one computes the first sample too, since all have to take part, and weights it with nothing.
-    """
-    mine = batch[rank() :: num_processes()]
-    return mine or batch[:1], len(mine)
+def share(batch: list) -> list:
+    """This process's part of a joint batch; empty where there are fewer samples than processes before it."""
+    return batch[rank() :: num_processes()]
 
 
 def summed(values: Tensor) -> Tensor:
@@ -93,6 +91,14 @@ def summed(values: Tensor) -> Tensor:
 def anywhere(flag: bool, device: str) -> bool:
     """Whether it is so in any process, so that all stop after the same batch."""
     return bool(summed(torch.tensor(float(flag), device=device)))
+
+
+def united(own: dict) -> dict:
+    """The entries of all processes' dicts, the first process's first."""
+    found = [own] * num_processes()
+    if num_processes() > 1:
+        dist.all_gather_object(found, own)
+    return functools.reduce(operator.or_, found)
 
 
 def from_first(value: object) -> object:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gccpm_lib import bootstrap
 from gccpm_lib.average_precision import Matches, match, scores
 from gccpm_lib.coco_matching import person_category
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
@@ -71,10 +72,8 @@ def pckh_intervals(distances: np.ndarray, threshold=0.5, repeats=1000, seed=0, l
     """Bootstrap interval (low, high) of every column: persons are drawn with replacement."""
     if not len(distances):
         return {}
-    rng = np.random.default_rng(seed)
-    hits, scored = distances <= threshold, ~np.isnan(distances)
-    counts = rng.multinomial(len(distances), np.full(len(distances), 1 / len(distances)), size=repeats)  # (repeats, N)
-    columns = _columns(counts @ hits.astype(np.int64), counts @ scored.astype(np.int64))
+    both = np.concatenate([distances <= threshold, ~np.isnan(distances)], axis=1)
+    columns = _columns(*np.split(bootstrap.sums(both, repeats, seed), 2, axis=1))
     edges = 100 * np.array([(1 - level) / 2, (1 + level) / 2])
     return {name: tuple(np.nanpercentile(values, edges).tolist()) for name, values in columns.items()}
 
@@ -86,11 +85,11 @@ def paired_interval(
 
     Both arrays are (N, 16); every draw of persons is the same for both.
     """
-    rng, joints = np.random.default_rng(seed), list(joints)
+    joints = list(joints)
     gain = ((distances <= threshold).astype(int) - (baseline <= threshold))[:, joints].sum(axis=1)
     scored = (~np.isnan(distances))[:, joints].sum(axis=1)
-    counts = rng.multinomial(len(gain), np.full(len(gain), 1 / len(gain)), size=repeats)  # (repeats, N)
-    low, high = np.nanpercentile(100 * (counts @ gain) / (counts @ scored), [50 * (1 - level), 50 * (1 + level)])
+    gains, counts = bootstrap.sums(np.stack([gain, scored], axis=1), repeats, seed).T
+    low, high = np.nanpercentile(100 * gains / counts, [50 * (1 - level), 50 * (1 + level)])
     return float(100 * gain.sum() / scored.sum()), float(low), float(high)
 
 

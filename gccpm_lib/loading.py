@@ -4,19 +4,24 @@ A sample depends on (seed, epoch, index) alone and a batch on its position alone
 processes nor an interruption changes what the network sees.
 """
 
+import functools
+import multiprocessing
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gccpm_lib.augment import augmented_crop
-from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
+from gccpm_lib.datasets.records import Person, Skip, blamed_on, noted, read_person_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
+from gccpm_lib.network import STRIDE
 from gccpm_lib.recipes import Recipe
 
 
@@ -29,16 +34,36 @@ class Key:
     size: tuple[int, int]
 
 
-class TrainingSet(Dataset):
-    """Samples by key: picture (h, w, 3) uint8 BGR, targets (H, h/8, w/8), weights (H,), channel order (3,)."""
+class Batch(NamedTuple):
+    """Samples of one size, and what was left out of them."""
 
-    def __init__(self, persons: Sequence[Person], recipe: Recipe, seed: int):
-        self.persons, self.recipe, self.seed = persons, recipe, seed
+    tensors: list[
+        Tensor
+    ]  # pictures (N, h, w, 3) uint8 BGR, targets (N, H, h/8, w/8), weights (N, H), channel orders (N, 3)
+    count: int  # samples that count: N, or 0 where the one that is there is only a place holder
+    skipped: list[Skip]
+
+
+class TrainingSet(Dataset):
+    """Samples by key: picture (h, w, 3) uint8 BGR, targets (H, h/8, w/8), weights (H,), channel order (3,).
+
+    A sample that can't be made raises DataError, or with on_bad_sample="skip" is a Skip.
+    """
+
+    def __init__(self, persons: Sequence[Person], recipe: Recipe, seed: int, on_bad_sample: str = "error"):
+        self.persons, self.recipe, self.seed, self.on_bad_sample = persons, recipe, seed, on_bad_sample
 
     def __len__(self) -> int:
         return len(self.persons)
 
-    def __getitem__(self, key: Key) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def __getitem__(self, key: Key) -> tuple[np.ndarray, ...] | Skip:
+        skipped = [] if self.on_bad_sample == "skip" else None
+        with noted(skipped, self.persons[key.index].name):
+            return self.sample(key)
+        return skipped[0]
+
+    def sample(self, key: Key) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The sample of a key; DataError where it can't be made."""
         person = self.persons[key.index]
         rng = np.random.default_rng([self.seed, key.epoch, key.index])
         image = read_person_image(person)
@@ -46,6 +71,22 @@ class TrainingSet(Dataset):
             crop, keypoints, order = augmented_crop(rng, image, person, self.recipe, key.size)
         targets, weights = make_targets(keypoints, key.size, self.recipe)
         return crop, targets, weights, order
+
+
+def collate(samples: Sequence, recipe: Recipe) -> Batch:
+    """The batch of those samples that aren't skips; without any, of a black picture that doesn't count.
+
+    The place holder is for several processes, all of which have to take part in every step.
+    """
+    skipped = [sample for sample in samples if isinstance(sample, Skip)]
+    good = [sample for sample in samples if not isinstance(sample, Skip)]
+    return Batch(default_collate(good or [_black_sample(recipe)]), len(good), skipped)
+
+
+def _black_sample(recipe: Recipe) -> tuple[np.ndarray, ...]:
+    height, width = recipe.input_size
+    targets = np.zeros((recipe.num_heatmaps, height // STRIDE, width // STRIDE), np.float32)
+    return np.zeros((height, width, 3), np.uint8), targets, targets[:, 0, 0], np.arange(3)
 
 
 def make_targets(keypoints: np.ndarray, size: tuple[int, int], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +112,10 @@ def epoch_batches(num_persons: int, epoch: int, recipe: Recipe, seed: int) -> li
     order = np.random.default_rng([seed, epoch]).permutation(num_persons)
     starts = range(0, num_persons, recipe.batch_size)
     progress = [(epoch + start / num_persons) / recipe.num_epochs for start in starts]
+    sizes = [crop_size(recipe, part) for part in progress]
     return [
-        [Key(epoch, int(index), crop_size(recipe, part)) for index in order[start : start + recipe.batch_size]]
-        for start, part in zip(starts, progress, strict=True)
+        [Key(epoch, int(index), size) for index in order[start : start + recipe.batch_size]]
+        for start, size in zip(starts, sizes, strict=True)
     ]
 
 
@@ -89,15 +131,34 @@ def samples_per_second(persons: Sequence[Person], recipe: Recipe, seed: int, cou
 
 
 def make_loader(training_set: TrainingSet, batches: list[list[Key]], num_workers: int) -> DataLoader:
-    """Loader over given batches; num_workers 0 loads in this process."""
+    """Loader over given batches; num_workers 0 loads in this process.
+
+    The workers stay: to send a data set's records to each of them takes seconds. Other batches are given to the same
+    loader by `give_batches`.
+    """
     return DataLoader(
         training_set,
-        batch_sampler=batches,
+        batch_sampler=list(batches),
+        collate_fn=functools.partial(collate, recipe=training_set.recipe),
         num_workers=num_workers,
         worker_init_fn=_quiet_worker,
         pin_memory=torch.cuda.is_available(),
-        multiprocessing_context="forkserver" if num_workers else None,  # OpenCV and OpenMP threads don't survive a fork
+        multiprocessing_context=_clean_processes() if num_workers else None,
+        persistent_workers=num_workers > 0,
     )
+
+
+def give_batches(loader: DataLoader, batches: list[list[Key]]) -> DataLoader:
+    """The same loader, over these batches from its next iteration on."""
+    loader.batch_sampler[:] = batches
+    return loader
+
+
+def _clean_processes() -> multiprocessing.context.BaseContext:
+    """OpenCV and OpenMP threads don't survive a fork: workers are forked from a process that has only imported this."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _quiet_worker(worker: int) -> None:

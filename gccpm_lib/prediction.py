@@ -116,20 +116,9 @@ class PosePredictor:
         with tqdm(total=len(persons), desc="predict", unit="person", leave=False) as bar:
             for start in range(0, len(persons), batch_size):
                 batch = persons[start : start + batch_size]
-                found.append(self._predict_batch(batch))
+                found.append(self.predict_batch(batch))
                 bar.update(len(batch))
         return np.concatenate(found)
-
-    def compare_decoders(
-        self, persons: Sequence[Person], decoders: Sequence[str], batch_size: int = 16
-    ) -> dict[str, np.ndarray]:
-        """Decoder (a name of `heatmaps.decode`) -> (N, K, 3), all from the very same maps; for recipes with boxes."""
-        found = {name: [np.zeros((0, self.recipe.skeleton.num_joints, 3))] for name in decoders}
-        for batch in tqdm([persons[i : i + batch_size] for i in range(0, len(persons), batch_size)], leave=False):
-            maps, affines = self._box_maps(_pictures_and_boxes(batch))
-            for name in decoders:
-                found[name].append(self._decoded(maps, affines, name))
-        return {name: np.concatenate(batches) for name, batches in found.items()}
 
     def heatmaps(self, person: Person) -> tuple[np.ndarray, np.ndarray]:
         """One person -> the maps (K, h, w) float32 that its joints are read from, and the (2, 3) cell -> picture.
@@ -148,7 +137,8 @@ class PosePredictor:
         across, down = width / w, height / h
         return small, np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5]])
 
-    def _predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
+    def predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
+        """Person records -> (N, K, 3), all in one batch."""
         if self.recipe.crop == "box":
             return self._predict_boxes(_pictures_and_boxes(persons))
         return self._predict_pictures([read_person_image(person) for person in persons])

@@ -57,6 +57,7 @@ class Run:
     train_and_val: bool = False  # train on both splits, as for the README's final test number
     num_train_persons: int | None = None  # the first so many
     num_val_persons: int = 1000  # the first so many validate each epoch (1000 as published); 0: none
+    on_bad_sample: str = "error"  # "skip": leave out rows and pictures that can't be read, and list them
     device: str = "cpu"
     seed: int = 0
 
@@ -67,6 +68,8 @@ class Run:
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         full = dataclasses.replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
         check_input_size(full)
+        if self.on_bad_sample not in ("error", "skip"):
+            raise ValueError(f"on_bad_sample {self.on_bad_sample!r}: give 'error' or 'skip'")
         return full
 
     @property
@@ -106,6 +109,7 @@ class State:
     batch: int = 0  # batches of the next epoch done
     history: list[dict] = dataclasses.field(default_factory=list)  # one row per epoch
     sums: dict = dataclasses.field(default_factory=empty_sums)  # over the batches of this epoch
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)  # row or picture left out -> why
     scaler: torch.amp.GradScaler = dataclasses.field(default_factory=lambda: make_scaler("cpu", "float32"))
     parallel: nn.Module | None = None  # around the network, where several processes train it
 
@@ -227,8 +231,16 @@ def resume(state: State, saved: dict) -> None:
             state.average.load_state_dict(saved["average"])
     if state.scaler.is_enabled() and saved.get("scaler"):
         state.scaler.load_state_dict(saved["scaler"])
+    state.skipped = saved.get("skipped", {})
     for name in ("epoch", "batch", "history", "sums"):
         setattr(state, name, saved[name])
+
+
+def skipped_table(run: Run) -> pd.DataFrame:
+    """What on_bad_sample="skip" left out of a training, a row each: sample, reason."""
+    file = run.checkpoint_file.with_name("skipped.json")
+    skipped = json.loads(file.read_text()) if file.exists() else {}
+    return pd.DataFrame(list(skipped.items()), columns=["sample", "reason"])
 
 
 def history_table(history: Sequence[dict]) -> pd.DataFrame:
@@ -255,6 +267,7 @@ def _as_json(run: Run) -> dict:
 
 def save(state: State, run: Run, recipe: Recipe) -> None:
     """Write the checkpoint and, beside it in readable form, the history and the run; the first process alone does."""
+    state.skipped = distributed.united(state.skipped)
     if distributed.rank():
         return
     checkpoint = {
@@ -272,6 +285,7 @@ def save(state: State, run: Run, recipe: Recipe) -> None:
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "num_processes": distributed.num_processes(),
+        "skipped": state.skipped,
         **{name: getattr(state, name) for name in ("epoch", "batch", "history", "sums")},
     }
     checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)
@@ -282,5 +296,7 @@ def write_readable(state: State, run: Run) -> None:
     """The history and the run beside the checkpoint; the first process alone writes."""
     if distributed.rank():
         return
-    for name, content in (("history", state.history), ("run", _as_json(run))):
+    for name, content in (("history", state.history), ("run", _as_json(run)), ("skipped", state.skipped)):
+        if name == "skipped" and not content:
+            continue
         write_beside(run.checkpoint_file.with_name(f"{name}.json"), json.dumps(content, indent=1))

@@ -14,7 +14,7 @@ import numpy as np
 
 from gccpm_lib import average_precision, evaluation, geometry
 from gccpm_lib.datasets import coco, layouts, lip
-from gccpm_lib.datasets.records import DataError, Person, read_person_image
+from gccpm_lib.datasets.records import DataError, Person, Skip, read_person_image, readable
 from gccpm_lib.heatmaps import decode
 from gccpm_lib.loading import make_targets
 from gccpm_lib.prediction import person_score
@@ -66,15 +66,18 @@ def read_validation(
     boxes_path: str | Path = "",
     num_persons: int | None = None,
     min_box_score: float = 0.0,
+    skipped: list[Skip] | None = None,
 ) -> Validation:
     """The first num_persons of a split (COCO: and whoever else is in their pictures); None: all.
 
     labels: COCO's label file, "" the official name. boxes_path: a detector's COCO results file, of which boxes of at least
-    min_box_score are taken; "": the labelled boxes. Raises DataError where there is no such box.
+    min_box_score are taken; "": the labelled boxes. Raises DataError where there is no such box, and for labels and
+    pictures that can't be read; with a list of skipped ones, these are added to it, and neither predicted nor scored.
     """
-    persons = layouts.read_persons(dataset_folder, split, recipe, labels)
+    persons = layouts.read_persons(dataset_folder, split, recipe, labels, skipped)
     if recipe.crop == "letterbox":
         persons = persons[:num_persons]
+        persons = persons if skipped is None else readable(persons, skipped)
         return Validation(recipe.skeleton, persons, persons, None)
     subjects = persons
     if boxes_path:
@@ -86,8 +89,24 @@ def read_validation(
         subjects = [box for box in subjects if box.image_id in chosen] if boxes_path else persons
     if not subjects:
         raise DataError(f"{boxes_path}: no box in the chosen pictures; detect in these, or raise num_val_persons")
-    truth = coco.read_truth(dataset_folder, split, labels, chosen)
+    truth = coco.read_truth(dataset_folder, split, labels, chosen, skipped)
+    if skipped is not None:
+        persons, subjects, truth = _readable_alone(persons, subjects, truth, skipped)
     return Validation(recipe.skeleton, persons, subjects, truth, Path(boxes_path).name if boxes_path else "")
+
+
+def _readable_alone(persons: list[Person], subjects: list[Person], truth: dict, skipped: list[Skip]):
+    """The same without pictures that can't be read and without persons that the truth leaves out."""
+    seen = readable([*persons, *subjects], skipped)
+    bad = {person.image_id for person in [*persons, *subjects]} - {person.image_id for person in seen}
+    truth = {
+        **truth,
+        "images": [image for image in truth["images"] if image["id"] not in bad],
+        "annotations": [a for a in truth["annotations"] if a["image_id"] not in bad],
+    }
+    scored = {None, *(a["id"] for a in truth["annotations"])}
+    chosen = [[p for p in some if p.image_id not in bad and p.annotation_id in scored] for some in (persons, subjects)]
+    return *chosen, truth
 
 
 def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from gccpm_lib import distributed, scoring
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
-from gccpm_lib.datasets.records import Person
+from gccpm_lib.datasets.records import DataError, Person, Skip
 from gccpm_lib.files import locked, write_beside
-from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
+from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe
@@ -49,20 +50,19 @@ def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) 
     """
     if num_processes > 1:
         return train_by_torchrun(run, say, num_processes)
-    recipe, persons = read_training(run)
-    validation = None
-    if run.num_val_persons:
-        validation = scoring.read_validation(
-            run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons
-        )
+    skipped = []
+    recipe, persons = read_training(run, skipped)
+    validation = read_validation_of(run, recipe, skipped)
     with distributed.joined(run.device) as device, held(run):
         say = say if distributed.rank() == 0 else silent
         run = replace(run, device=device)
         with distributed.first_before_others():  # it may move another run's folder aside
             state = start(run, recipe, fingerprint(persons, recipe.skeleton), say)
         state.parallel = distributed.parallel(state.network)
+        state.skipped = {skip.name: skip.reason for skip in skipped} | state.skipped
+        loader = make_loader(TrainingSet(persons, recipe, run.seed, run.on_bad_sample), [], run.num_workers)
         while state.epoch < recipe.num_epochs:
-            train_epoch(state, run, recipe, persons, say)
+            train_epoch(state, run, recipe, loader, say)
             finish_epoch(state, run, recipe, validation, say)
         write_readable(state, run)  # whoever was killed right after the last checkpoint hadn't come to it
     return state.history
@@ -86,30 +86,44 @@ def silent(_: str) -> None:
     """What the other processes say."""
 
 
-def read_training(run: Run) -> tuple[Recipe, list[Person]]:
-    """The run's recipe, with the joints that the training labels list, and its training persons."""
+def read_training(run: Run, skipped: list[Skip] | None = None) -> tuple[Recipe, list[Person]]:
+    """The run's recipe, with the joints that the training labels list, and its training persons.
+
+    What can't be read is an error or, with on_bad_sample="skip", added to skipped.
+    """
+    skipped = (skipped if skipped is not None else []) if run.on_bad_sample == "skip" else None
     recipe = with_skeleton(run.full_recipe(), run.dataset_folder, run.train_labels, run.val_labels)
-    persons = read_persons(run.dataset_folder, "train", recipe, run.train_labels)
+    persons = read_persons(run.dataset_folder, "train", recipe, run.train_labels, skipped)
     if run.train_and_val:
-        persons += read_persons(run.dataset_folder, "val", recipe, run.val_labels)
+        persons += read_persons(run.dataset_folder, "val", recipe, run.val_labels, skipped)
     return recipe, persons[: run.num_train_persons]
 
 
-def train_epoch(state: State, run: Run, recipe: Recipe, persons: list[Person], say) -> None:
+def read_validation_of(run: Run, recipe: Recipe, skipped: list[Skip]) -> scoring.Validation | None:
+    """Whom the run is validated on; None where it isn't."""
+    if not run.num_val_persons:
+        return None
+    left_out = skipped if run.on_bad_sample == "skip" else None
+    return scoring.read_validation(
+        run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons, skipped=left_out
+    )
+
+
+def train_epoch(state: State, run: Run, recipe: Recipe, loader: DataLoader, say) -> None:
     """Train the rest of the epoch that state stands in."""
-    batches = epoch_batches(len(persons), state.epoch, recipe, run.seed)
+    batches = epoch_batches(len(loader.dataset), state.epoch, recipe, run.seed)
     shares = [distributed.share(batch) for batch in batches[state.batch :]]
-    loader = make_loader(TrainingSet(persons, recipe, run.seed), [keys for keys, _ in shares], run.num_workers)
     state.network.train()
     pending, then = [], time.perf_counter()
-    with progress(state.epoch, len(persons)) as bar, interrupts_kept_back() as interrupted:
+    with progress(state.epoch, len(loader.dataset)) as bar, interrupts_kept_back() as interrupted:
         bar.update(sum(map(len, batches[: state.batch])))
-        for number, (batch, (_, count)) in enumerate(zip(loader, shares, strict=True), state.batch + 1):
-            pending.append((batch, count))
+        for number, batch in enumerate(give_batches(loader, shares), state.batch + 1):
+            pending.append(batch)
             if len(pending) < run.batches_per_iter and number < len(batches):
                 continue
             rate = _rate(state, recipe, state.epoch + state.batch / len(batches))
-            losses, total = optimiser_step(state, *zip(*pending, strict=True), recipe, run.device, rate)
+            losses, total = optimiser_step(state, pending, recipe, run.device, rate)
+            state.skipped |= {skip.name: skip.reason for batch in pending for skip in batch.skipped}
             now = time.perf_counter()
             _add_up(state.sums, persons=total, train_s=now - then, losses=total * losses)
             state.batch, then, pending = number, now, []
@@ -144,23 +158,22 @@ def interrupts_kept_back() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def optimiser_step(
-    state: State, batches: Sequence, counts: Sequence[int], recipe: Recipe, device: str, rate: float
-) -> tuple[Tensor, int]:
-    """One step on the gradient over all the batches of all processes together.
+def optimiser_step(state: State, batches: Sequence[Batch], recipe: Recipe, device: str, rate: float) -> tuple[Tensor, int]:
+    """One step on the gradient over all the batches of all processes together; rate multiplies the initial learning rates.
 
-    counts: how many samples of each batch count, see `distributed.share`. rate multiplies the groups' initial learning
-    rates. Returns the mean loss of every stage, and how many samples there were.
+    Returns the mean loss of every stage, and how many samples there were: without any, nothing is done.
     """
-    total = int(distributed.summed(torch.tensor(sum(counts), device=device)))
-    losses = 0.0
+    total = int(distributed.summed(torch.tensor(sum(batch.count for batch in batches), device=device)))
+    losses = torch.zeros(1 + recipe.num_refinement_stages, device=device)
+    if not total:
+        return losses.double(), 0
     state.optimizer.zero_grad()
-    for batch, count in zip(batches, counts, strict=True):
-        pictures, targets, weights, orders = (tensor.to(device, non_blocking=True) for tensor in batch)
+    for batch in batches:
+        pictures, targets, weights, orders = (tensor.to(device, non_blocking=True) for tensor in batch.tensors)
         with autocast(recipe, device):
             outputs = (state.parallel or state.network)(normalise(pictures, recipe, orders))
         stages = torch.stack(stage_losses([output.float() for output in outputs], targets, weights, recipe))
-        share = count / total
+        share = batch.count / total
         whole = stages.sum() * share * distributed.num_processes()  # the processes' gradients are averaged
         state.scaler.scale(whole).backward()
         losses = losses + stages.detach() * share
@@ -204,6 +217,8 @@ def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Val
 def epoch_row(state: State, run: Run, recipe: Recipe, validation: scoring.Validation | None) -> dict:
     """The history's row of the epoch that was just trained; validates."""
     sums = state.sums
+    if not sums["persons"]:
+        raise DataError(f"{run.dataset_folder}: no sample of epoch {state.epoch + 1} could be read; see skipped.json")
     row = {
         "epoch": state.epoch + 1,
         "lr": recipe.base_lr * _rate(state, recipe, state.epoch + 1),

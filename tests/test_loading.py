@@ -91,10 +91,10 @@ def test_the_loader_gives_the_batches_asked_for_in_their_order(tiny_lip):
     training_set = TrainingSet(read_lip(tiny_lip, "train"), SMALL, seed=0)
     batches = epoch_batches(6, 0, SMALL, seed=0)
     loaded = list(make_loader(training_set, batches, num_workers=0))
-    assert [tuple(pictures.shape) for pictures, *_ in loaded] == [(4, 64, 64, 3), (2, 64, 64, 3)]
+    assert [tuple(batch.tensors[0].shape) for batch in loaded] == [(4, 64, 64, 3), (2, 64, 64, 3)]
     for keys, batch in zip(batches, loaded, strict=True):
         for row, key in enumerate(keys):
-            for tensor, array in zip(batch, training_set[key], strict=True):
+            for tensor, array in zip(batch.tensors, training_set[key], strict=True):
                 assert torch.equal(tensor[row], torch.as_tensor(array))
     assert list(make_loader(training_set, [], num_workers=0)) == []
 
@@ -105,7 +105,7 @@ def test_worker_processes_load_the_same_batches(tiny_lip):
     batches = epoch_batches(6, 0, SMALL, seed=0)
     here, there = (list(make_loader(training_set, batches, num_workers=n)) for n in (0, 2))
     for a, b in zip(here, there, strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+        assert all(torch.equal(x, y) for x, y in zip(a.tensors, b.tensors, strict=True))
 
 
 def test_box_recipes_give_samples_too(tiny_lip):

@@ -16,7 +16,7 @@ from torch import nn
 from gccpm_lib import runs, training
 from gccpm_lib.checkpoints import load_network, read_checkpoint, recipe_of
 from gccpm_lib.datasets.lip import read_lip
-from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
+from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import parameter_groups
 from gccpm_lib.recipes import LIP_MODERN, LIP_PUBLISHED
 from gccpm_lib.runs import Run, State
@@ -248,7 +248,9 @@ def test_worker_processes_change_nothing(run):
 
 def test_both_splits_are_trained_on_when_asked_for(run, monkeypatch):
     seen = []
-    monkeypatch.setattr(training, "train_epoch", lambda state, run, recipe, persons, say: seen.append(persons))
+    monkeypatch.setattr(
+        training, "train_epoch", lambda state, run, recipe, loader, say: seen.append(loader.dataset.persons)
+    )
     monkeypatch.setattr(
         training, "finish_epoch", lambda state, *rest: setattr(state, "epoch", state.epoch + 1) or seen.append(rest[2])
     )
@@ -415,8 +417,7 @@ def stepped(recipe, batches, rate=1.0) -> tuple[dict, torch.Tensor]:
     optimizer = torch.optim.SGD(parameter_groups(network, recipe))
     for group in optimizer.param_groups:
         group["initial_lr"], group["weight_decay"] = group["lr"], 0.0
-    counts = [len(pictures) for pictures, *_ in batches]
-    losses, _ = optimiser_step(State(network, optimizer, None), batches, counts, recipe, "cpu", rate)
+    losses, _ = optimiser_step(State(network, optimizer, None), batches, recipe, "cpu", rate)
     return network.state_dict(), losses
 
 
@@ -425,7 +426,7 @@ def test_accumulated_batches_of_any_size_give_the_gradient_of_the_joint_batch(re
     recipe = replace(recipe, batch_size=10, input_size=(64, 64), precision="float32")
     persons = read_lip(folder, "train")
     (joint,) = make_loader(TrainingSet(persons, recipe, 0), epoch_batches(10, 0, recipe, 0), 0)
-    parts = [[tensor[a:b] for tensor in joint] for a, b in ((0, 4), (4, 8), (8, 10))]
+    parts = [Batch([tensor[a:b] for tensor in joint.tensors], b - a, []) for a, b in ((0, 4), (4, 8), (8, 10))]
     (whole, loss), (accumulated, mean_loss) = stepped(recipe, [joint]), stepped(recipe, parts)
     before = Affine().state_dict()
     for key in whole:

@@ -25,7 +25,7 @@ from gccpm_lib.datasets.coco_labels import (
     stack_keypoints,
 )
 from gccpm_lib.datasets.coco_results import PERSON, result_rows, write_converted, write_results
-from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.skeletons import Skeleton
 
 __all__ = [
@@ -36,16 +36,24 @@ __all__ = [
 SMALL_BOX = 8  # pixels
 
 
-def read_coco(dataset_folder: str | Path, split: str, labels: str = "", skeleton: Skeleton | None = None) -> list[Person]:
+def read_coco(
+    dataset_folder: str | Path,
+    split: str,
+    labels: str = "",
+    skeleton: Skeleton | None = None,
+    skipped: list[Skip] | None = None,
+) -> list[Person]:
     """Persons of "train" or "val" in file order; crowds and persons without a labelled keypoint are left out.
 
     labels: another label file than the official one, as in `labels_file`. skeleton: the joints that it must have. Pictures
     aren't opened, but must be there. Image and annotation ids are None in a converted file. Raises DataError naming the
-    file, the id and the remedy.
+    file, the id and the remedy; with a list of skipped annotations, bad ones are added to it instead.
     """
-    file = load_labels(labels_file(dataset_folder, split, labels))
+    file = load_labels(labels_file(dataset_folder, split, labels), skipped)
     check_joints(file, skeleton)
     kept = [a for a in file.annotations if not a.get("iscrowd") and a.get("keypoints")]
+    if skipped is not None:
+        kept = _good(file, kept, dataset_folder, split, skipped)
     points = stack_keypoints(file, kept)
     labelled = (points[:, :, 2] > 0).any(axis=1)
     kept, points = [a for a, keep in zip(kept, labelled, strict=True) if keep], points[labelled]
@@ -60,6 +68,19 @@ def read_coco(dataset_folder: str | Path, split: str, labels: str = "", skeleton
         else Person(path, keypoints, box)
         for path, keypoints, box, a in zip(paths, points, boxes, kept, strict=True)
     ]
+
+
+def _good(file: Labels, annotations: list[dict], dataset_folder, split: str, skipped: list[Skip]) -> list[dict]:
+    """The annotations that can be read and whose pictures are there; the others are noted."""
+    good = []
+    for a in annotations:
+        with noted(skipped, file.where(a)):
+            stack_keypoints(file, [a])
+            check_box(file.where(a), a.get("bbox"), _image(file, a))
+            _area(file, a)
+            good.append((a, *_picture_name(file, a)))
+    paths = picture_paths(file.path, dataset_folder, split, {name: owner for _, name, owner in good}, skipped)
+    return [a for a, name, _ in good if name in paths]
 
 
 def _picture_size(image: dict) -> tuple[int, int] | None:
@@ -101,13 +122,20 @@ def _area(file: Labels, annotation: dict) -> float | None:
     return float(area)
 
 
-def read_truth(dataset_folder: str | Path, split: str, labels: str = "", image_ids: Collection[int] | None = None) -> dict:
+def read_truth(
+    dataset_folder: str | Path,
+    split: str,
+    labels: str = "",
+    image_ids: Collection[int] | None = None,
+    skipped: list[Skip] | None = None,
+) -> dict:
     """What pycocotools evaluates against: images, annotations (crowds and persons without keypoints too), categories.
 
     Persons are category 1, as in result files. image_ids restricts it to these images. Raises DataError for a converted
-    file, an unknown image, and an annotation without area, keypoints of the right length or a box.
+    file, an unknown image, and an annotation without area, keypoints of the right length or a box (which is left out where
+    there is a list to note it in).
     """
-    file = _official(load_labels(labels_file(dataset_folder, split, labels)), "evaluated against")
+    file = _official(load_labels(labels_file(dataset_folder, split, labels), skipped), "evaluated against")
     chosen = file.images.keys() if image_ids is None else dict.fromkeys(map(int, image_ids))
     strangers = [image_id for image_id in chosen if image_id not in file.images]
     if strangers:
@@ -115,12 +143,22 @@ def read_truth(dataset_folder: str | Path, split: str, labels: str = "", image_i
     unlabelled = [0] * (3 * file.num_joints)
     annotations = [a for a in file.annotations if a["image_id"] in chosen]
     filled = [{**a, "keypoints": a.get("keypoints") or unlabelled} for a in annotations]
+    if skipped is not None:
+        filled = [a for a in filled if _is_good_truth(file, a, skipped)]
     counts = (stack_keypoints(file, filled)[:, :, 2] > 0).sum(axis=1)
     return {
         "images": [file.images[image_id] for image_id in file.images if image_id in chosen],
         "annotations": [_truth_row(file, a, count) for a, count in zip(filled, counts.tolist(), strict=True)],
         "categories": [{"name": "person", **(file.category or {}), "id": PERSON}],
     }
+
+
+def _is_good_truth(file: Labels, annotation: dict, skipped: list[Skip]) -> bool:
+    with noted(skipped, file.where(annotation)):
+        stack_keypoints(file, [annotation])
+        _truth_row(file, annotation, 0)
+        return True
+    return False
 
 
 def _official(file: Labels, purpose: str) -> Labels:

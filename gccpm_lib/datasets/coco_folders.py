@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from gccpm_lib.datasets.records import DataError
+from gccpm_lib.datasets.records import DataError, Skip
 
 SPLITS = ("train", "val")
 
@@ -47,11 +47,13 @@ def _subfolders(folder: Path) -> list[Path]:
     return []
 
 
-def picture_paths(labels_path: Path, dataset_folder: str | Path, split: str, names: dict[str, str]) -> dict[str, Path]:
+def picture_paths(
+    labels_path: Path, dataset_folder: str | Path, split: str, names: dict[str, str], skipped: list[Skip] | None = None
+) -> dict[str, Path]:
     """Relative file name -> path in the picture folder; names gives, for messages, what each belongs to ("image 139").
 
     Pictures aren't opened: their folders are listed, each once. Raises DataError for names that lead out of the data set
-    and for missing pictures.
+    and for missing pictures; missing ones are left out where there is a list to note them in.
     """
     for name, owner in names.items():
         if not _is_relative(name):
@@ -66,6 +68,9 @@ def picture_paths(labels_path: Path, dataset_folder: str | Path, split: str, nam
         paths[name] = path
         if bare not in listings[parent]:
             missing.append(name)
+    if skipped is not None and len(missing) < len(names):
+        skipped += [Skip(name, f"{labels_path}, {names[name]}: no picture {folder / name}") for name in missing]
+        return {name: paths[name] for name in names.keys() - set(missing)}
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gccpm_lib.datasets.records import DataError
+from gccpm_lib.datasets.records import DataError, Skip, noted
 from gccpm_lib.geometry import grow_box
 from gccpm_lib.skeletons import COCO, Skeleton, flip_pairs_of, sigmas_of
 
@@ -52,13 +52,16 @@ def read_json(path: str | Path):
         raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error
 
 
-def load_labels(path: str | Path) -> Labels:
-    """Read either form of a label file. Raises DataError for another structure, ids that are doubled or point nowhere."""
+def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
+    """Read either form of a label file. Raises DataError for another structure, ids that are doubled or point nowhere.
+
+    Annotations that point nowhere are left out where there is a list to note them in.
+    """
     path, content = Path(path), read_json(path)
     annotations, category = _records(path, content, "annotations"), _person_category(path, content)
     if "images" in content:
         images = _by_id(path, "image", _records(path, content, "images"))
-        _check_ids(path, annotations, images, content.get("categories"))
+        annotations = _checked_ids(path, annotations, images, content.get("categories"), skipped)
         own = annotations if category is None else [a for a in annotations if _is_of(a, category)]
     else:
         images, own = None, annotations
@@ -91,14 +94,23 @@ def _by_id(path: Path, kind: str, records: list[dict]) -> dict[int, dict]:
     return known
 
 
-def _check_ids(path: Path, annotations: list[dict], images: dict[int, dict], categories: list[dict] | None) -> None:
+def _checked_ids(path: Path, annotations: list[dict], images: dict[int, dict], categories, skipped) -> list[dict]:
+    """The annotations whose image and category are in the file."""
     known = [None, *(category.get("id") for category in categories)] if categories else None
+    good = []
     for number, annotation in _by_id(path, "annotation", annotations).items():
         image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        if type(image_id) is not int or image_id not in images:
-            raise DataError(f"{path}, annotation {number}: image_id {image_id!r} is not in images; add it, or remove this")
-        if known and category_id not in known:
-            raise DataError(f"{path}, annotation {number}: category_id {category_id!r} is not in categories; correct it")
+        with noted(skipped, f"{path.name}, annotation {number}"):
+            if type(image_id) is not int or image_id not in images:
+                raise DataError(
+                    f"{path}, annotation {number}: image_id {image_id!r} is not in images; add it, or remove this"
+                )
+            if known and category_id not in known:
+                raise DataError(
+                    f"{path}, annotation {number}: category_id {category_id!r} is not in categories; correct it"
+                )
+            good.append(annotation)
+    return good
 
 
 def _is_of(annotation: dict, category: dict) -> bool:

@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 
 from gccpm_lib.datasets import coco, lip, rendered
-from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.datasets.records import DataError, Person, Skip
 from gccpm_lib.recipes import Recipe
 
 
-def read_persons(dataset_folder: str | Path, split: str, recipe: Recipe, labels: str = "") -> list[Person]:
+def read_persons(
+    dataset_folder: str | Path, split: str, recipe: Recipe, labels: str = "", skipped: list[Skip] | None = None
+) -> list[Person]:
     """Persons of "train" or "val" in file order; pictures aren't opened. labels: COCO's label file, "" the official name.
 
-    Raises DataError where the folder doesn't hold what the recipe needs.
+    Raises DataError where the folder doesn't hold what the recipe needs. A bad row is an error too, unless there is a list
+    of skipped ones, to which it is added.
     """
     if recipe.crop == "letterbox":
-        return lip.read_lip(dataset_folder, split)
-    return coco.read_coco(dataset_folder, split, labels, recipe.skeleton)
+        return lip.read_lip(dataset_folder, split, skipped)
+    return coco.read_coco(dataset_folder, split, labels, recipe.skeleton, skipped)
 
 
 def with_skeleton(recipe: Recipe, dataset_folder: str | Path, train_labels: str = "", val_labels: str = "") -> Recipe:

@@ -10,12 +10,13 @@ often nest a folder in one of the same name; folders are found either way. Coord
 
 import csv
 import io
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
 
@@ -35,12 +36,15 @@ def find(dataset_folder: str | Path, name: str) -> Path:
     raise DataError(f"{dataset_folder}: no {name} inside, three folders deep; unpack the LIP archive that holds it there")
 
 
-def read_lip(dataset_folder: str | Path, split: str) -> list[Person]:
-    """Persons of "train" or "val" in file order; pictures aren't opened. DataError names the file, row and remedy."""
+def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None) -> list[Person]:
+    """Persons of "train" or "val" in file order; pictures aren't opened. DataError names the file, row and remedy.
+
+    With a list of skipped rows, bad ones are added to it instead.
+    """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
     images = find(dataset_folder, f"{split}_images")
-    names, keypoints = read_annotations(find(dataset_folder, f"lip_{split}_set.csv"))
+    names, keypoints = read_annotations(find(dataset_folder, f"lip_{split}_set.csv"), skipped)
     return [Person(images / name, points) for name, points in zip(names, keypoints, strict=True)]
 
 
@@ -55,12 +59,12 @@ def read_test_images(dataset_folder: str | Path) -> list[Path]:
     return [folder / f"{stem}.jpg" for stem in stems]
 
 
-def read_annotations(path: str | Path) -> tuple[list[str], np.ndarray]:
+def read_annotations(path: str | Path, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
     """Annotation csv -> names, keypoints (N, 16, 3) float32: x, y, label (0 missing, 1 occluded, 2 visible).
 
     A joint with nan or a negative coordinate is missing.
     """
-    names, cells = read_rows(path, 3 * K)
+    names, cells = read_rows(path, 3 * K, skipped)
     cells = cells.reshape(-1, K, 3)
     missing = ~(cells[:, :, :2] >= 0).all(axis=2)  # nan compares false
     labels = np.where(missing, MISSING, np.where(cells[:, :, 2] == 1, OCCLUDED, VISIBLE))
@@ -85,11 +89,11 @@ def write_predictions(path: str | Path, names: list[str], keypoints: np.ndarray)
     return write_beside(path, "".join(lines))
 
 
-def read_rows(path: str | Path, num_columns: int) -> tuple[list[str], np.ndarray]:
+def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
     """csv of a name and num_columns numbers per row -> names, (N, num_columns) float64; nan cells allowed.
 
     Raises DataError for an empty file, a wrong column count, a cell that is no number, a name with a path in it or a
-    name that comes twice, with the row (1-based).
+    name that comes twice, with the row (1-based); such rows are left out where there is a list to note them in.
     """
     path = Path(path)
     try:
@@ -99,10 +103,10 @@ def read_rows(path: str | Path, num_columns: int) -> tuple[list[str], np.ndarray
     lines = text.rstrip("\n").split("\n") if text else []
     if not lines:
         raise DataError(f"{path}: empty; unpack it again")
-    for row, line in enumerate(lines, 1):
-        if line.count(",") != num_columns:
-            found = line.count(",") + 1
-            raise DataError(f"{path}, row {row}: {found} columns instead of {num_columns + 1}; correct or remove the row")
+    if skipped is not None:
+        lines = _good_rows(path, lines, num_columns, skipped)
+        text = "\n".join(lines)
+    _check_columns(path, lines, num_columns)
     table = pd.read_csv(
         io.StringIO(text),
         header=None,
@@ -123,7 +127,41 @@ def read_rows(path: str | Path, num_columns: int) -> tuple[list[str], np.ndarray
     return names, values
 
 
-_MISSING_CELLS = {column: ["nan", "NaN", "NAN"] for column in range(1, 3 * K + 1)}
+def _good_rows(path: Path, lines: list[str], num_columns: int, skipped: list[Skip]) -> list[str]:
+    """The rows that each make a file of their own and whose names are new; the others are noted."""
+    good, seen = [], set()
+    for row, line in enumerate(lines, 1):
+        with noted(skipped, f"{path.name}, row {row}"):
+            cells = line.split(",")
+            _check_columns(path, [line], num_columns, row)
+            if not all(cell in _MISSING_TEXTS or _is_finite(cell) for cell in cells[1:]):
+                raise DataError(f"{path}, row {row}: a cell that is no finite number; correct the row")
+            _check_names(path, [cells[0]], row)
+            if cells[0] in seen:
+                raise DataError(f"{path}, row {row}: {cells[0]} comes twice; remove one of the rows")
+            seen.add(cells[0])
+            good.append(line)
+    if not good:
+        raise DataError(f"{path}: every row is bad, the first: {skipped[-len(lines)].reason}")
+    return good
+
+
+def _is_finite(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell)) and "_" not in cell
+    except ValueError:
+        return False
+
+
+def _check_columns(path: Path, lines: list[str], num_columns: int, first_row: int = 1) -> None:
+    for row, line in enumerate(lines, first_row):
+        if line.count(",") != num_columns:
+            found = line.count(",") + 1
+            raise DataError(f"{path}, row {row}: {found} columns instead of {num_columns + 1}; correct or remove the row")
+
+
+_MISSING_TEXTS = ["nan", "NaN", "NAN"]
+_MISSING_CELLS = {column: _MISSING_TEXTS for column in range(1, 3 * K + 1)}
 
 
 def _raise_for_cell(path: Path, cells: pd.Series) -> None:
@@ -136,9 +174,9 @@ def _raise_for_cell(path: Path, cells: pd.Series) -> None:
     )
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_names(path: Path, names: list[str], first_row: int = 1) -> None:
     seen = set()
-    for row, name in enumerate(names, 1):
+    for row, name in enumerate(names, first_row):
         if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
             raise DataError(f"{path}, row {row}: {str(name)!r} must be a bare file name; remove the path")
         if name in seen:

@@ -16,6 +16,25 @@ class DataError(ValueError):
     """Something on disk is not as it should be; the message names the file, the row or key, and the remedy."""
 
 
+@dataclass(frozen=True)
+class Skip:
+    """A row or picture that on_bad_sample="skip" left out, and why."""
+
+    name: str
+    reason: str
+
+
+@contextlib.contextmanager
+def noted(skipped: list[Skip] | None, name: str) -> Iterator[None]:
+    """A DataError in here is noted in the list; without a list it is raised."""
+    try:
+        yield
+    except DataError as error:
+        if skipped is None:
+            raise
+        skipped.append(Skip(name, str(error)))
+
+
 @dataclass(frozen=True, eq=False)
 class Person:
     """One person of one picture.
@@ -68,6 +87,18 @@ def read_person_image(person: Person) -> np.ndarray:
         f"{person.image_path}, image {person.image_id}: {w} x {h} pixels, but {width} x {height} in the label file; "
         "use the pictures that were labelled"
     )
+
+
+def readable(persons: Sequence[Person], skipped: list[Skip]) -> list[Person]:
+    """The persons whose pictures can be read; the others are added to skipped, once for each picture."""
+    good: dict[Path, bool] = {}
+    for person in persons:
+        if person.image_path not in good:
+            good[person.image_path] = False
+            with noted(skipped, person.name):
+                read_person_image(person)
+                good[person.image_path] = True
+    return [person for person in persons if good[person.image_path]]
 
 
 def read_image(path: str | Path) -> np.ndarray:
