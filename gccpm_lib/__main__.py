@@ -8,7 +8,7 @@ from gccpm_lib.files import FolderBusy
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 a notebook failed, 2 wrong input (one line says what), 3 the folder is in use."""
+    """Exit status: 0 done, 1 a notebook failed or a check differs, 2 wrong input (one line says what), 3 folder in use."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reproduce(commands)
     _add_publish(commands)
     _add_predict(commands)
+    _add_verify(commands)
     return parser
 
 
@@ -76,6 +77,30 @@ def _add_predict(commands) -> None:
     )
     predict_command.add_arguments(predict)
     predict.set_defaults(run=predict_command.predict)
+
+
+def _add_verify(commands) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check a report against code, data, weights and its own files",
+        description="Recompute of a report what can be recomputed in seconds, and say what differs (exit status 1).",
+    )
+    verify.add_argument("report", metavar="REPORT", help="a folder such as reports/sample")
+    verify.add_argument(
+        "--against", metavar="REPORT", help="compare with the numbers of this report instead, apart from times"
+    )
+    verify.set_defaults(run=_verify)
+
+
+def _verify(options) -> int:
+    from gccpm_lib import verify
+
+    found = verify.compare(options.report, options.against) if options.against else verify.verify(options.report)
+    for check in found:
+        print(check.line())
+    differing = sum(check.state == verify.DIFFERS for check in found)
+    print(f"{differing} of {len(found)} checks differ" if differing else f"nothing differs in {len(found)} checks")
+    return int(differing > 0)
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ blocks resize. Our own files do: {"network": tensors, "shape": how to build it, 
 `weights_only=True`, so that no file can execute code.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -66,6 +67,14 @@ def network_weights(checkpoint: dict) -> dict[str, Tensor]:
             break
     weights = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     return {re.sub(r"^module\.", "", key): value for key, value in weights.items()}
+
+
+def weights_hash(weights: dict[str, Tensor]) -> str:
+    """Hash of names and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def shape_of(weights: dict[str, Tensor]) -> dict[str, int]:

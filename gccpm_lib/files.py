@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +34,21 @@ def write_beside(path: Path, content: str | bytes) -> Path:
         part.unlink(missing_ok=True)
         raise
     return part.replace(path)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> Path:
+    """The hash of every file of a folder -> manifest.json in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    return write_beside(folder / "manifest.json", json.dumps(hashes, indent=1) + "\n")
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Relative file name -> hash; FileNotFoundError where no manifest was written."""
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

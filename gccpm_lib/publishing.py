@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from gccpm_lib import pages, site, workbook
-from gccpm_lib.files import write_beside
+from gccpm_lib.files import write_beside, write_manifest
 from gccpm_lib.markdown import markdown_html
 from gccpm_lib.profiles import Profile, read_notebook
 
@@ -54,7 +54,7 @@ def last_run(root: Path, profile: Profile, name: str) -> tuple[Path, str]:
 
 
 def publish_index(root: Path, profile: Profile) -> Path:
-    """Write reports/<profile>/index.html, metrics.json and figures/; the index page's path."""
+    """Write reports/<profile>/index.html, metrics.json, figures/ and manifest.json; the index page's path."""
     folder = root / "reports" / profile.name
     entries = _entries(root, profile)
     figures = _copied_figures(root, profile, folder / "figures")
@@ -64,7 +64,7 @@ def publish_index(root: Path, profile: Profile) -> Path:
     write_beside(folder / "metrics.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     script = pages.template_text("page.js")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
-    environment.filters.update(number=_number, duration=_duration)
+    environment.filters.update(number=headline_number, duration=_duration)
     for entry in entries:
         entry["moves"] = {label: site.move(history, entry["name"], label) for label in entry["headline"]}
     page = environment.get_template("index.html.j2").render(
@@ -78,8 +78,10 @@ def publish_index(root: Path, profile: Profile) -> Path:
         script=script,
         script_hash=pages.script_hash(script),
     )
-    site.publish_site(root / "reports", _number)
-    return write_beside(folder / "index.html", page)
+    site.publish_site(root / "reports", headline_number)
+    index = write_beside(folder / "index.html", page)
+    write_manifest(folder)  # last: it vouches for everything before
+    return index
 
 
 def _title(notebook: Mapping, profile: Profile, name: str) -> str:
@@ -200,7 +202,7 @@ def _copied_figures(root: Path, profile: Profile, target: Path) -> list[dict]:
     return figures
 
 
-def _number(value) -> str:
+def headline_number(value) -> str:
     """A headline number as it is read: four digits that count, thousands apart, a dash for nothing."""
     if value is None:
         return "–"

@@ -169,10 +169,7 @@ def start_hash(run: Run) -> str:
     if not run.checkpoint_path or not Path(run.checkpoint_path).exists():
         return ""
     weights = checkpoints.network_weights(checkpoints.read_checkpoint(run.checkpoint_path))
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode() + value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return checkpoints.weights_hash(weights)
 
 
 def own_checkpoint(run: Run, data: str, say) -> dict | None:

@@ -9,6 +9,7 @@ bbox is x, y, width, height and keypoints is x1, y1, label1, ... in image pixels
 """
 
 import contextlib
+import functools
 import json
 import math
 import re
@@ -23,6 +24,7 @@ from gccpm_lib.datasets.records import DataError, Skip, noted
 from gccpm_lib.geometry import grow_box
 from gccpm_lib.skeletons import COCO, Skeleton, flip_pairs_of, sigmas_of
 
+LARGE = 2_000_000  # bytes; smaller files are parsed in less time than a file system's clock may take for one tick
 # Outlines of people are half of an official file and most of its numbers. They are cut out of the text, where it is cheap.
 _OUTLINES = re.compile(r'"segmentation"\s*:\s*\[[^"{}]*\]')
 
@@ -44,12 +46,25 @@ class Labels:
 
 
 def read_json(path: str | Path):
-    """Content of a JSON file, without outlines of people. Raises DataError for a file that can't be read."""
+    """Content of a JSON file, without outlines of people. Raises DataError for a file that can't be read.
+
+    The last large file's content is remembered, as reading it takes seconds and is asked for by several in turn: it must
+    not be changed. Only one, so that the training labels' half a gigabyte goes when the validation labels come.
+    """
     try:
-        text = _OUTLINES.sub('"segmentation": 0', Path(path).read_text(encoding="utf-8").removeprefix("\ufeff"))
-        return json.loads(text)
+        status = Path(path).stat()
+        read = _read_once if status.st_size >= LARGE else _parse
+        return read(Path(path).resolve(), status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error
+
+
+def _parse(path: Path, *version):
+    text = _OUTLINES.sub('"segmentation": 0', path.read_text(encoding="utf-8").removeprefix("\ufeff"))
+    return json.loads(text)
+
+
+_read_once = functools.lru_cache(maxsize=1)(_parse)  # by path, time of the last change and size
 
 
 def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
