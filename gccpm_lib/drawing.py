@@ -178,7 +178,7 @@ def joint_bars(values: dict[str, np.ndarray], joints: Sequence[str], title: str)
     height = 0.8 / len(values)
     for i, (name, series) in enumerate(values.items()):
         axis.barh(np.arange(len(joints)) + i * height, series, height, label=name, color=SERIES[i % len(SERIES)])
-    axis.set_yticks(np.arange(len(joints)) + 0.4 - height / 2, joints)
+    axis.set_yticks(np.arange(len(joints)) + 0.4 - height / 2, joints, parse_math=False)
     axis.invert_yaxis()
     axis.set_title(title, fontsize=10)
     axis.grid(axis="x", alpha=0.3)
@@ -193,7 +193,7 @@ def stacked_bars(shares: pd.DataFrame, title: str) -> Figure:
     for column, colour in zip(shares.columns, ("#D9D9D9", *SERIES), strict=False):
         axis.barh(range(len(shares)), shares[column], left=left, color=colour, label=column, edgecolor="white")
         left = left + shares[column].to_numpy()
-    axis.set_yticks(range(len(shares)), shares.index)
+    axis.set_yticks(range(len(shares)), shares.index, parse_math=False)
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.set_title(title, fontsize=10)

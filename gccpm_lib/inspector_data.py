@@ -26,6 +26,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 Heatmaps = Callable[[Person], tuple[np.ndarray, np.ndarray]]  # as `PosePredictor.heatmaps`
 ERROR_CAP = 4.0  # tolerances; so that one wild joint doesn't decide over a person alone
 REPORT_SIDES = (640, 512, 416, 336, 272, 224, 176, 128)  # pixels of the longer side: the first that fits the limit
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # and ' itself, so that two names never become one
 MARKED_COLUMNS = ["row", "name", "annotation_id"]  # row counts from 1, as in the label file
 
 
@@ -225,8 +226,8 @@ def _text(data: bytes) -> str:
 
 def marked_csv_text(persons: Sequence[Person], rows: Sequence[int], others: Sequence[list[str]] = ()) -> str:
     """csv text of marked persons (rows from 0), after lines of other persons that are kept as they were."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)  # lines end in \r\n, so that both are quoted where a name has them
     writer.writerow(MARKED_COLUMNS)
     writer.writerows(others)
     writer.writerows([row + 1, *_key(persons[row])] for row in sorted(rows))
@@ -246,7 +247,7 @@ def read_marked(path: Path, persons: Sequence[Person]) -> tuple[list[int], list[
     if not path.exists():
         return [], []
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable csv file ({error}); remove it or give another marked_csv") from error
     if not lines or lines[0] != MARKED_COLUMNS or any(len(line) != 3 for line in lines):
@@ -257,4 +258,6 @@ def read_marked(path: Path, persons: Sequence[Person]) -> tuple[list[int], list[
 
 
 def _key(person: Person) -> list[str]:
-    return [person.name, "" if person.annotation_id is None else str(person.annotation_id)]
+    """Name and annotation id as the file has them; a name that a spreadsheet would compute gets a ' in front."""
+    name = f"'{person.name}" if person.name.startswith(FORMULA_STARTS) else person.name
+    return [name, "" if person.annotation_id is None else str(person.annotation_id)]

@@ -86,6 +86,9 @@ def harmless(markup: str) -> str:
     soup = BeautifulSoup(markup, "html.parser")
     for element in soup.find_all(["script", "style", "iframe", "object", "template"]):
         element.decompose()
+    for picture in soup.find_all("img"):
+        if not str(picture.get("src", "")).startswith("data:image/"):
+            picture.replace_with(picture.get("alt", ""))
     protocols = ("http", "https", "mailto", "data")
     return bleach.clean(str(soup), TAGS, _is_harmless, protocols, strip=True, css_sanitizer=STYLES)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
@@ -22,9 +23,10 @@ from gccpm_lib.profiles import has_tag, read_parameters
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
+FEW_COLOURS = 4096  # a chart has fewer, a photo has more
 SHOWN_TYPES = (
     *(INSPECTOR_TYPE, "text/html", "text/markdown", "image/svg+xml"),
-    *("image/png", "image/jpeg", "text/latex", "text/plain"),
+    *("image/webp", "image/png", "image/jpeg", "text/latex", "text/plain"),
 )
 
 
@@ -61,7 +63,7 @@ def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
     scripts = {"script": template_text("page.js"), "inspector": module}
     style = style_sheet() + (inspector_data.style_text() if inspected else "")
     hashes = [script_hash(script) for script in scripts.values() if script]
-    resources = {"about": dict(about), "style": style, **scripts, "script_hashes": hashes}
+    resources = {"about": dict(about), "style": style, "icon": icon(), **scripts, "script_hashes": hashes}
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "report.html.j2"),
@@ -80,7 +82,18 @@ def style_sheet() -> str:
     light, dark = (
         HtmlFormatter(style=name, nobackground=True).get_style_defs(".highlight") for name in ("default", "github-dark")
     )
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{template_text('page.css')}"
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{template_text('page.css')}"
+
+
+def icon() -> str:
+    """The pages' icon as a data URI."""
+    return "data:image/svg+xml;base64," + base64.b64encode(template_text("icon.svg").encode()).decode()
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture file in pixels."""
+    with Image.open(path) as image:
+        return image.size
 
 
 def template_text(name: str) -> str:
@@ -142,31 +155,28 @@ def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.Noteboo
         return output
     if any("widget-view" in kind for kind in data):
         return None
-    picture = "".join(data.get("image/png", ""))
-    if len(picture) * 3 / 4 > limit:
-        kind, data_base64 = _smaller(base64.b64decode(picture), limit)
-        del data["image/png"]
-        data[kind] = data_base64
-        output.metadata[kind] = output.metadata.get("image/png", {})
+    if "image/png" in data:
+        data["image/webp"] = base64.b64encode(_webp(base64.b64decode("".join(data.pop("image/png"))), limit)).decode()
+        output.metadata["image/webp"] = output.metadata.get("image/png", {})
     return output
 
 
-def _smaller(picture: bytes, limit: int) -> tuple[str, str]:
-    """A big PNG -> media type and base64 text of the same picture in 256 colours, else as JPEG, smaller if need be."""
-    from PIL import Image
-
+def _webp(picture: bytes, limit: int) -> bytes:
+    """A PNG -> the same picture as WebP of at most `limit` bytes: a chart exactly, photos nearly, smaller if need be."""
     image = Image.open(io.BytesIO(picture)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    kind, data = "image/png", _encoded(image.quantize(256), "png", optimize=True)
+    chart = image.getcolors(FEW_COLOURS) is not None
+    found = [_encoded(image, quality=90)] + ([_encoded(image, lossless=True)] if chart else [])
+    data = min(found, key=len)
     while len(data) > limit and min(image.size) > 64:
-        kind, data = "image/jpeg", _encoded(image, "jpeg", quality=80)
         image = image.resize((image.width * 3 // 4, image.height * 3 // 4))
-    return kind, base64.b64encode(data).decode()
+        data = _encoded(image, quality=80)
+    return data
 
 
-def _encoded(image, kind: str, **options) -> bytes:
+def _encoded(image: Image.Image, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, "webp", **options)
     return buffer.getvalue()
 
 

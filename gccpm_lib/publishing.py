@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+from nbconvert.filters import strip_ansi
 
 from gccpm_lib import pages, site, workbook
 from gccpm_lib.files import write_beside, write_manifest
@@ -19,11 +20,11 @@ def publish_page(root: Path, profile: Profile, name: str) -> Path:
     """Write reports/<profile>/<name>.html: the last run, also a failed one, or a note that there was none."""
     source, status = last_run(root, profile, name)
     notebook = _readable(root, source)
-    failure = notebook["metadata"].get("failure", "") if status == "failed" else ""
+    failure = _failure(notebook, status)
     if status == "not run":
         notebook["cells"] = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"][:1]
         failure = "It has not run yet, or a notebook that it needs failed."
-    order = list(profile.notebooks)
+    order = reading_order(profile)
     place = order.index(name)
     about = {
         "title": _title(notebook, profile, name),
@@ -35,6 +36,11 @@ def publish_page(root: Path, profile: Profile, name: str) -> Path:
     }
     page = pages.page_html(notebook, str(source), about)
     return write_beside(root / "reports" / profile.name / f"{name}.html", page)
+
+
+def _failure(notebook: Mapping, status: str) -> str:
+    """One line of what went wrong, without a terminal's colours."""
+    return strip_ansi(notebook["metadata"].get("failure", "")) if status == "failed" else ""
 
 
 def _readable(root: Path, source: Path) -> dict:
@@ -61,20 +67,24 @@ def publish_index(root: Path, profile: Profile) -> Path:
     cover = next((figure for figure in figures if figure["file"] == f"{profile.cover}.png"), None)
     summary = _summary(profile, entries) | {"cover": cover}
     history = site.remember(folder, summary)
-    write_beside(folder / "metrics.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_beside(folder / "metrics.json", json.dumps(summary, indent=1) + "\n")
     script = pages.template_text("page.js")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
-    environment.filters.update(number=headline_number, duration=_duration)
+    environment.filters.update(
+        number=headline_number, duration=_duration, change=lambda by: site.signed(by, headline_number)
+    )
     for entry in entries:
         entry["moves"] = {label: site.move(history, entry["name"], label) for label in entry["headline"]}
     page = environment.get_template("index.html.j2").render(
         title=profile.title,
         description=markdown_html(profile.description),
         entries=entries,
+        groups=_groups(profile, entries),
         cover=cover,
-        figures=figures,
+        figures=_by_page(figures, entries),
         facts=_facts(summary, entries),
         style=pages.style_sheet(),
+        icon=pages.icon(),
         script=script,
         script_hash=pages.script_hash(script),
     )
@@ -82,6 +92,32 @@ def publish_index(root: Path, profile: Profile) -> Path:
     index = write_beside(folder / "index.html", page)
     write_manifest(folder)  # last: it vouches for everything before
     return index
+
+
+def reading_order(profile: Profile) -> list[str]:
+    """The pages as they are read: those of one notebook follow each other, wherever they ran."""
+    notebooks = list(dict.fromkeys(profile.sources.values()))
+    return sorted(profile.notebooks, key=lambda name: notebooks.index(profile.sources[name]))
+
+
+def _groups(profile: Profile, entries: list[dict]) -> list[dict]:
+    """The pages by their notebook: {title, question, pages}."""
+    groups: dict[str, dict] = {}
+    for entry in entries:
+        heading = {"title": entry["heading"], "question": entry["question"], "pages": []}
+        groups.setdefault(profile.sources[entry["name"]], heading)["pages"].append(entry)
+    return list(groups.values())
+
+
+def _by_page(figures: list[dict], entries: list[dict]) -> list[tuple[dict | None, list[dict]]]:
+    """Figures by the page that drew them, which their names begin with; (None, figures) for any others, last."""
+    found: dict[str, list[dict]] = {entry["name"]: [] for entry in entries}
+    others = []
+    for figure in figures:
+        owners = [name for name in found if figure["file"].startswith(f"{name}_")]
+        (found[max(owners, key=len)] if owners else others).append(figure)
+    shown = [(entry, found[entry["name"]]) for entry in entries] + [(None, others)]
+    return [(entry, some) for entry, some in shown if some]
 
 
 def _title(notebook: Mapping, profile: Profile, name: str) -> str:
@@ -95,7 +131,7 @@ def _neighbour(root: Path, profile: Profile, name: str) -> dict:
 
 
 def _entries(root: Path, profile: Profile) -> list[dict]:
-    """What the index page says about each notebook, in order."""
+    """What the index page says about each page, as they are read."""
     entries, statuses = [], {}
     for name in profile.notebooks:
         source, status = last_run(root, profile, name)
@@ -103,16 +139,18 @@ def _entries(root: Path, profile: Profile) -> list[dict]:
             status = "earlier"
         statuses[name] = status
         notebook = _readable(root, source)
-        question = pages.introduction(notebook)[1]
+        heading, question = pages.introduction(notebook)
         recorded = _recorded(root, profile, name) if status in ("done", "earlier") else {}
         entries.append(
             {
                 "name": name,
                 "title": _title(notebook, profile, name),
+                "heading": heading or name,
+                "label": profile.labels[name],
                 "question": question,
                 "status": status,
                 "status_words": STATUS_WORDS[status],
-                "failure": notebook["metadata"].get("failure", "") if status == "failed" else "",
+                "failure": _failure(notebook, status),
                 "headline": recorded.get("headline", {}),
                 "metrics": recorded.get("metrics", {}),
                 "provenance": recorded.get("provenance", {}),
@@ -120,7 +158,8 @@ def _entries(root: Path, profile: Profile) -> list[dict]:
                 "wall_time_s": notebook["metadata"].get("papermill", {}).get("duration"),
             }
         )
-    return entries
+    order = reading_order(profile)
+    return sorted(entries, key=lambda entry: order.index(entry["name"]))
 
 
 def _recorded(root: Path, profile: Profile, name: str) -> dict:
@@ -142,7 +181,7 @@ def _summary(profile: Profile, entries: list[dict]) -> dict:
             if value is not None and value not in known:
                 known.append(value)
     dates = provenance.pop("date", [])
-    kept = ("headline", "metrics", "parameters", "status", "wall_time_s")
+    kept = ("title", "headline", "metrics", "parameters", "status", "wall_time_s")
     return {
         "profile": profile.name,
         "title": profile.title,
@@ -198,7 +237,9 @@ def _copied_figures(root: Path, profile: Profile, target: Path) -> list[dict]:
         (target / f"{name}.part").replace(target / name)
         note = path.with_suffix(".txt")
         caption = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
-        figures.append({"file": name, "caption": caption or path.stem.replace("_", " ")})
+        width, height = pages.picture_size(path)
+        caption = caption or path.stem.replace("_", " ")
+        figures.append({"file": name, "caption": caption, "width": width, "height": height})
     return figures
 
 

@@ -61,9 +61,17 @@ def move(history: list[dict], page: str, label: str) -> dict | None:
 def publish_site(reports: Path, number) -> Path:
     """Write reports/index.html from every report's metrics.json and history.json; number formats a headline number."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
-    environment.filters["number"] = number
-    page = environment.get_template("site.html.j2").render(reports=_reports(reports), style=pages.style_sheet())
+    environment.filters.update(number=number, change=lambda by: signed(by, number))
+    found = _reports(reports)
+    page = environment.get_template("site.html.j2").render(
+        reports=found, groups=_compared(found), style=pages.style_sheet(), icon=pages.icon()
+    )
     return write_beside(reports / "index.html", page)
+
+
+def signed(by: float, number) -> str:
+    """A change with its sign, as `number` writes it."""
+    return f"{'+' if by > 0 else '−'}{number(abs(by))}"
 
 
 def _reports(reports: Path) -> list[dict]:
@@ -71,11 +79,6 @@ def _reports(reports: Path) -> list[dict]:
     found = []
     for file in reports.glob("*/metrics.json"):
         summary, history = json.loads(file.read_text(encoding="utf-8")), read_history(file.parent)
-        rows = [
-            {"page": name, "label": label, "value": value, "past": past(history, name, label)[:-1]}
-            for name, entry in summary["notebooks"].items()
-            for label, value in entry["headline"].items()
-        ]
         provenance = summary["provenance"]
         found.append(
             {
@@ -86,7 +89,30 @@ def _reports(reports: Path) -> list[dict]:
                 "commit": str(provenance.get("commit") or "")[:10],
                 "cpu": provenance.get("cpu"),
                 "cover": summary.get("cover"),
-                "rows": rows,
+                "notebooks": summary["notebooks"],
+                "history": history,
             }
         )
     return sorted(found, key=lambda report: (report["date"], report["folder"]), reverse=True)
+
+
+def _compared(reports: list[dict]) -> list[dict]:
+    """Pages by name, and of each the headline numbers: {page, title, rows}; a row has a cell (or None) for every report."""
+    groups = []
+    for page in sorted({name for report in reports for name in report["notebooks"]}):
+        entries = [report["notebooks"].get(page, {"headline": {}}) for report in reports]
+        labels = dict.fromkeys(label for entry in entries for label in entry["headline"])
+        rows = [{"label": label, "cells": [_cell(report, page, label) for report in reports]} for label in labels]
+        titles = [entry["title"] for entry in entries if entry.get("title")]
+        groups += [{"page": page, "title": titles[0] if titles else page, "rows": rows}] if rows else []
+    return groups
+
+
+def _cell(report: dict, page: str, label: str) -> dict | None:
+    """One headline number of one report, and how it moved; None where the report has no such number."""
+    headline = report["notebooks"].get(page, {"headline": {}})["headline"]
+    if label not in headline:
+        return None
+    history = report["history"]
+    moved = {"move": move(history, page, label), "past": past(history, page, label)[:-1]}
+    return {"folder": report["folder"], "value": headline[label], **moved}

@@ -16,7 +16,7 @@ from doit.task import Stream, dict_to_task
 from gccpm_lib import workbook
 from gccpm_lib.profiles import Profile, read_notebook
 
-PAGE_FILES = ("markdown.py", "pages.py", "publishing.py")
+PAGE_FILES = ("markdown.py", "pages.py", "publishing.py", "site.py")
 # Only the runner itself uses these files, so an edit of one must not train again.
 RUNNER_FILES = ("__main__.py", "tasks.py", *PAGE_FILES)
 

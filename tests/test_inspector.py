@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -208,6 +209,17 @@ def test_marks_are_written_beside_what_the_file_says_of_others(persons, tmp_path
     widget.marked = []
     assert path.read_text().splitlines()[1:] == ['7,"other, one.jpg",']
     assert not path.with_name("marked.csv.part").exists()
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", "'=1", "'"])
+def test_no_name_is_a_formula_to_a_spreadsheet(tmp_path, start):
+    people = [
+        Person(tmp_path / name, np.zeros((16, 3), np.float32)) for name in (start + ".jpg", "a=1.jpg", f"'{start}.jpg")
+    ]
+    path = inspector_data.write_marked(tmp_path / "m.csv", people, [0, 1])
+    written = [line[1] for line in csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))][1:]
+    assert written == [f"'{start}.jpg", "a=1.jpg"]
+    assert inspector_data.read_marked(path, people) == ([0, 1], [])
 
 
 def test_hostile_names_and_persons_of_one_picture_are_kept_apart_in_the_csv(tmp_path):

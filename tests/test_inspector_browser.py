@@ -6,7 +6,6 @@ Tolerances are 10 pixels (heads of 20), so predictions n pixels beside the label
 import csv
 import io
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,9 +17,10 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
+from browsing import CHROMIUM, NO_CHROMIUM, chromium, watched_page
 from conftest import write_lip
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from gccpm_lib import pages
 from gccpm_lib.datasets.records import Person
@@ -28,21 +28,18 @@ from gccpm_lib.inspector import Inspector, inspect
 from gccpm_lib.skeletons import LIP
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 COUNT, WIDTH, HEIGHT = 30, 120, 80
 LIP_WITH_SIGMAS = replace(LIP, sigmas=(0.1,) * 16)
 R_WRIST, R_HIP = LIP.joints.index("r_wrist"), LIP.joints.index("r_hip")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 # ------------------------------------------------------------------------------------------------ a published page
@@ -104,17 +101,8 @@ def written_page(widget: Inspector, path: Path) -> Path:
 
 
 def opened(browser, report: Path, **options):
-    """Page and list of whatever must not happen: errors, failed or foreign requests, dialogs."""
-    context = browser.new_context(offline=True, accept_downloads=True, **options)
-    page, bad = context.new_page(), []
-    page.on("console", lambda message: message.type == "error" and bad.append(message.text))
-    page.on("pageerror", lambda error: bad.append(str(error)))
-    page.on("requestfailed", lambda request: bad.append(f"failed: {request.url}"))
-    page.on(
-        "request",
-        lambda request: request.url.startswith("file:") or request.url.startswith("blob:") or bad.append(request.url),
-    )
-    page.on("dialog", lambda dialog: (bad.append(dialog.message), dialog.dismiss()))
+    """Page and list of whatever must not happen."""
+    page, bad = watched_page(browser, **options)
     page.goto(report.as_uri())
     page.wait_for_selector(".gccpm-inspector[data-index]")
     return page, bad
@@ -203,9 +191,9 @@ def test_the_worst_the_middle_and_the_best_are_paged_by_keys_in_the_chosen_order
     page.keyboard.press("End")
     page.locator("canvas[role=img]").focus()
     page.keyboard.press("End")
-    expect(page.locator(".name")).to_have_text(name_of(0))
+    expect(page.locator(".name")).to_have_text(name_of(29))
     page.get_by_label("Previous person (left arrow)").click()
-    expect(page.locator(".name")).to_have_text(name_of(1))
+    expect(page.locator(".name")).to_have_text(name_of(28))
 
 
 def test_every_set_has_its_own_errors(page):

@@ -10,8 +10,9 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from gccpm_lib import pages, provenance, workbook
-from gccpm_lib.markdown import math_html
+from gccpm_lib import pages, provenance, publishing, workbook
+from gccpm_lib.markdown import harmless, math_html
+from gccpm_lib.profiles import Profile
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>.jpg"
 
@@ -88,6 +89,54 @@ def test_pictures_have_alt_texts_and_formulas_are_text(soup):
     assert "x_i ≤ σ^2" in str(soup.find(class_="math")).replace("<sub>", "_").replace("<sup>", "^").replace(
         "</sub>", ""
     ).replace("</sup>", "")
+
+
+def embedded(image: Image.Image) -> Image.Image:
+    """The picture as a page shows it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    output = new_output("display_data", {"image/png": base64.b64encode(buffer.getvalue()).decode()})
+    about = {"title": "T", "report": "R", "failure": "", "status": "done", "previous": None, "next": None}
+    parameters = new_code_cell("a = 1", metadata={"tags": ["parameters"]})
+    page = pages.page_html(new_notebook(cells=[parameters, new_code_cell("", outputs=[output])]), "demo", about)
+    kind, data = BeautifulSoup(page, "html.parser").select_one("main figure img")["src"].split(";base64,")
+    assert kind == "data:image/webp"
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+
+
+def test_charts_are_shown_exactly_and_photos_nearly():
+    stripes = np.indices((300, 400)).sum(axis=0) // 7 % 5
+    chart = Image.fromarray(
+        np.array([[255, 255, 255], [0, 114, 178], [213, 94, 0], [0, 0, 0], [9, 9, 9]], np.uint8)[stripes]
+    )
+    assert np.array_equal(embedded(chart), chart)
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    photo = coarse.resize((480, 360), Image.Resampling.BICUBIC)
+    error = np.subtract(embedded(photo), photo, dtype=float)
+    assert photo.getcolors(pages.FEW_COLOURS) is None and 0 < np.sqrt((error**2).mean()) < 3  # of 255
+
+
+def test_a_picture_from_elsewhere_leaves_its_alt_text():
+    assert (
+        harmless("<p>a <img src=x onerror=alert(1) alt='b &lt;i&gt;'> <img src='https://far/x.png'>c</p>")
+        == "<p>a b &lt;i&gt; c</p>"
+    )
+
+
+def test_pages_of_one_notebook_are_read_one_after_the_other():
+    sources = {"01": "01", "02": "02", "01_coco": "01", "03": "03", "02_coco": "02"}
+    profile = Profile("p", "P", "", {name: {} for name in sources}, sources, dict.fromkeys(sources, ""), {})
+    assert publishing.reading_order(profile) == ["01", "01_coco", "02", "02_coco", "03"]
+
+
+def test_figures_belong_to_the_page_that_their_name_begins_with():
+    entries = [{"name": "01"}, {"name": "01_coco"}, {"name": "02"}]
+    figures = [{"file": f"{name}.png"} for name in ("01_a", "01_coco_a", "x", "01_b", "01_coconut")]
+    shown = [
+        (entry and entry["name"], [one["file"][:-4] for one in some])
+        for entry, some in publishing._by_page(figures, entries)
+    ]
+    assert shown == [("01", ["01_a", "01_b", "01_coconut"]), ("01_coco", ["01_coco_a"]), (None, ["x"])]
 
 
 @pytest.mark.parametrize(

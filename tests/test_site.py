@@ -60,10 +60,13 @@ def test_page_lists_reports_most_recent_first_and_escapes_what_they_say(tmp_path
     site.remember(tmp_path / "newer", summary(55.0))
     site.remember(tmp_path / "newer", summary(60.0, "2026-02-01T10:00:00+00:00"))
     page = BeautifulSoup(site.publish_site(tmp_path, str).read_text(), "html.parser")
-    assert [heading.get_text() for heading in page.select("h2")] == ["Newer", hostile]
+    assert [heading.get_text() for heading in page.select("h2")] == ["Newer", hostile, "The numbers, side by side"]
     assert not page.select("img")
     assert [link["href"] for link in page.select("h2 a")] == ["newer/index.html", "older/index.html"]
-    assert "55.0 2026-01-01" in page.select_one("tbody tr").get_text(" ", strip=True)
+    assert [cell.get_text() for cell in page.select("thead th")] == ["Number", "Newer", hostile]
+    table = [[cell.get_text(" ", strip=True) for cell in row.select("th, td")] for row in page.select("tbody tr")]
+    assert table == [["04"], ["AP (%)", "60.0 +5.0 from 55.0 ( 2026-01-01 )", "–"], [hostile, "–", "50.0"]]
+    assert [link["href"] for link in page.select("td a")] == ["newer/04.html", "older/04.html"]
 
 
 def test_no_report_yet(tmp_path):

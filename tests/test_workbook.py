@@ -214,7 +214,7 @@ def test_one_notebook_makes_several_pages(project, capsys):
     assert [report[name]["parameters"]["epochs"] for name in ("01_prep", "01_prep_large")] == [2, 3]
     assert report["01_prep_large"]["parameters"]["base_lr"] == 0.5
     pages = project / "reports" / "two"
-    assert "(large)" in (pages / "01_prep_large.html").read_text() and "(large)" in (pages / "index.html").read_text()
+    assert "(large)" in (pages / "01_prep_large.html").read_text() and ">large</a>" in (pages / "index.html").read_text()
     assert counts(project)[0] == 2
     assert main(["reproduce", "--profile", "two", "--set", "01_prep_lagre.base_lr=0.5"]) == 2
     assert "did you mean '01_prep_large'" in capsys.readouterr().err

@@ -196,7 +196,8 @@ class Inspector {
       const error = errorOf(state, i, state.joint);
       return Number.isNaN(error) ? 2e9 : sign * Math.min(error, 1e9); // whoever isn't scored comes last
     });
-    if (sign) this.order.sort((a, b) => ranks[a] - ranks[b]);
+    const { rows } = state.table; // a report's table has the worst first
+    this.order.sort((a, b) => (sign ? ranks[a] - ranks[b] : rows[a] - rows[b]));
     this.at = Math.max(0, this.order.indexOf(index));
     this.of.textContent = `of ${this.order.length.toLocaleString("en")}`;
     this.number.max = this.order.length;
@@ -428,8 +429,9 @@ class Inspector {
 
   csvText(marked) {
     const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+    const plain = (name) => name.replace(/^[=+\-@\t\r']/, "'$&"); // what a spreadsheet would compute, as in Python's file
     const { rows, names, annotation_ids: ids } = this.state.table;
-    const lines = [...marked].sort((a, b) => rows[a] - rows[b]).map((i) => [`${rows[i] + 1}`, names[i], `${ids[i] ?? ""}`]);
+    const lines = [...marked].sort((a, b) => rows[a] - rows[b]).map((i) => [`${rows[i] + 1}`, plain(names[i]), `${ids[i] ?? ""}`]);
     return [["row", "name", "annotation_id"], ...lines].map((line) => `${line.map(quoted).join(",")}\n`).join("");
   }
 }
