@@ -243,10 +243,12 @@ def allocated(use: Callable) -> int:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_memory_per_person_is_a_record_however_many_they_are(case, unwarmed):
     counts = (100, 400) if case in SLOWER else (400, 1600)
-    few, many = (allocated(unwarmed(case, count)) for count in counts)
-    per_person = (many - few) / (counts[1] - counts[0])  # what doesn't grow with them falls out
-    assert per_person <= 1000 * CASES[case]
-    assert many <= 5 * few + 200_000  # in proportion: 4 times; the square: 16 times
+    for _ in range(3):  # other threads of the test run only ever add to it
+        few, many = (allocated(unwarmed(case, count)) for count in counts)
+        per_person = (many - few) / (counts[1] - counts[0])  # what doesn't grow with them falls out
+        if per_person <= 1000 * CASES[case] and many <= 5 * few + 200_000:  # in proportion: 4 times; the square: 16
+            return
+    pytest.fail(f"{per_person:.0f} bytes per person; {few:,} bytes for {counts[0]}, {many:,} for {counts[1]}")
 
 
 def fastest(use: Callable, repeats: int = 2) -> float:
