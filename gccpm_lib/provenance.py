@@ -1,6 +1,7 @@
 """Where numbers come from: versions, machine, commit and a hash of the data; recorded next to every result."""
 
 import datetime
+import functools
 import hashlib
 import os
 import platform
@@ -9,18 +10,18 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "papermill")
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "papermill", "pycocotools", "onnxruntime", "openvino", "nncf")
 CONTENT_SUFFIXES = (".csv", ".json", ".txt")
 
 
 def describe(root: Path) -> dict:
     """The running process's provenance, {name: text, number, bool or None}; date is UTC to the second.
 
-    device and threads are known only where torch has been imported: call it from the notebook that did the work.
+    gpu (the machine's; what was computed on is a run's or notebook's parameter `device`) and threads are known only where
+    torch has been imported: call it from the notebook that did the work.
     """
     torch = sys.modules.get("torch")
-    gpu = torch is not None and torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if gpu else ("cpu" if torch is not None else None)
+    gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
     return {
         "commit": _git(root, "rev-parse", "HEAD") or "unknown",
         "uncommitted_changes": _has_changes(root),
@@ -30,9 +31,15 @@ def describe(root: Path) -> dict:
         "cpu": _cpu_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads() if torch is not None else None,
-        "device": device,
+        "gpu": gpu,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+@functools.cache
+def of_process() -> dict:
+    """The same for this library's own folder, found out once: what every checkpoint carries."""
+    return describe(Path(__file__).resolve().parents[1])
 
 
 def data_hash(folder: str | Path) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gccpm_lib import checkpoints, distributed, transfer
+from gccpm_lib import checkpoints, distributed, provenance, transfer
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.files import write_beside
 from gccpm_lib.network import GCCPM, STRIDE
@@ -283,6 +283,7 @@ def save(state: State, run: Run, recipe: Recipe) -> None:
         "scaler": state.scaler.state_dict(),
         "num_processes": distributed.num_processes(),
         "skipped": state.skipped,
+        "provenance": provenance.of_process(),
         **{name: getattr(state, name) for name in ("epoch", "batch", "history", "sums")},
     }
     checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)

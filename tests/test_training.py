@@ -131,7 +131,9 @@ def test_a_finished_run_leaves_readable_files_and_a_network_to_predict_with(run)
     assert network.shape["num_refinement_stages"] == 0 and network.shape["upsampling"] == "bilinear"
     recipe = recipe_of(run.checkpoint_file)
     assert recipe.name == "lip-modern" and recipe.input_size == (64, 64)
-    average = read_checkpoint(run.checkpoint_file)["average"]
+    saved = read_checkpoint(run.checkpoint_file)
+    assert saved["run"]["seed"] == 0 and saved["data"] and {"commit", "torch", "cpu"} <= saved["provenance"].keys()
+    average = saved["average"]
     assert all(torch.equal(value, average[f"module.{key}"]) for key, value in network.state_dict().items())
 
 
