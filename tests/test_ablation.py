@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import person, write_lip
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gccpm_lib import ablation, checkpoints
@@ -133,6 +133,7 @@ def test_resolved_needs_persons_and_seeds(low, high, by_seed, verdict):
     assert difference.verdict == verdict and difference.text.endswith("*") == (verdict != "not resolved")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_difference_is_antisymmetric_and_none_against_itself(seed):
     rng = np.random.default_rng(seed)

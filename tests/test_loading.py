@@ -10,7 +10,7 @@ from conftest import person
 from gccpm_lib import heatmaps
 from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.loading import Key, TrainingSet, crop_size, epoch_batches, make_loader, make_targets
+from gccpm_lib.loading import Key, TrainingSet, crop_size, epoch_batches, give_batches, make_loader, make_targets
 from gccpm_lib.recipes import COCO_MODERN, COCO_PUBLISHED, LIP_MODERN, LIP_PUBLISHED
 
 SMALL = replace(LIP_MODERN, input_size=(64, 64), batch_size=4, num_epochs=4)
@@ -97,6 +97,19 @@ def test_the_loader_gives_the_batches_asked_for_in_their_order(tiny_lip):
             for tensor, array in zip(batch.tensors, training_set[key], strict=True):
                 assert torch.equal(tensor[row], torch.as_tensor(array))
     assert list(make_loader(training_set, [], num_workers=0)) == []
+
+
+def test_a_loader_takes_the_next_epochs_batches(tiny_lip):
+    training_set = TrainingSet(read_lip(tiny_lip, "train"), SMALL, seed=0)
+    loader = make_loader(training_set, [], num_workers=0)
+    for epoch in (0, 1):
+        batches = epoch_batches(6, epoch, SMALL, seed=0)
+        given, expected = (
+            list(loaded) for loaded in (give_batches(loader, batches), make_loader(training_set, batches, 0))
+        )
+        assert len(given) == 2
+        assert all(torch.equal(x, y) for a, b in zip(given, expected, strict=True) for x, y in zip(a, b, strict=True))
+    assert len(batches) == 2 and batches == epoch_batches(6, 1, SMALL, seed=0)  # the caller's list is left alone
 
 
 @pytest.mark.slow
