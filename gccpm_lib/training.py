@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gccpm_lib import scoring
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
@@ -27,6 +26,7 @@ from gccpm_lib.datasets.records import Person
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
+from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.runs import Run, State, empty_sums, fingerprint, save, start
 
