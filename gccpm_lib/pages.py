@@ -153,12 +153,17 @@ def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.Noteboo
     if INSPECTOR_TYPE in data:
         output.data = {INSPECTOR_TYPE: data[INSPECTOR_TYPE]}
         return output
-    if any("widget-view" in kind for kind in data):
+    if any("widget-view" in kind for kind in data) or _is_blank("".join(data.get("text/html", "x"))):
         return None
     if "image/png" in data:
         data["image/webp"] = base64.b64encode(_webp(base64.b64decode("".join(data.pop("image/png"))), limit)).decode()
         output.metadata["image/webp"] = output.metadata.get("image/png", {})
     return output
+
+
+def _is_blank(markup: str) -> bool:
+    """Whether HTML shows nothing, as what some progress bars leave behind."""
+    return "<img" not in markup and "<svg" not in markup and not BeautifulSoup(markup, "html.parser").get_text(strip=True)
 
 
 def _webp(picture: bytes, limit: int) -> bytes:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from gccpm_lib import outputs, smoothing
 from gccpm_lib.boxes import BoxFile, Detector, WholePictures, covering, open_detector, read_boxes
 from gccpm_lib.engines import open_predictor
 from gccpm_lib.outputs import Predicted
 from gccpm_lib.prediction import PosePredictor, person_score
+from gccpm_lib.progress import tqdm
 from gccpm_lib.sources import Frame, Source, batches, list_sources, read_frames
 
 Finder = WholePictures | BoxFile | Detector

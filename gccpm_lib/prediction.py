@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
 from gccpm_lib.heatmaps import decode
 from gccpm_lib.network import STRIDE
 from gccpm_lib.peak_search import Term, enlarged_mean, fast_peaks, published_peaks
+from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 
 SHARED_BATCH = 16  # persons of several pictures at most in one batch

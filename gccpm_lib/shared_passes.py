@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.prediction import PosePredictor, normalise
+from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 
 

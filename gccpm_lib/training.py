@@ -23,7 +23,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from gccpm_lib import distributed, scoring
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
@@ -32,6 +31,7 @@ from gccpm_lib.files import locked, write_beside
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
+from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.runs import Run, State, empty_sums, fingerprint, save, start, write_readable
 

@@ -1,10 +1,17 @@
-"""What the tests in a real browser share: Chromium, pages that report whatever must not happen, the contrast of texts."""
+"""What the tests in a real browser share: Chromium, JupyterLab, pages that report what mustn't happen, faint texts."""
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_CHROMIUM = "no Chromium on the path (Debian: apt-get install chromium)"
 
@@ -27,6 +34,37 @@ def watched_page(browser: Browser, **options) -> tuple[Page, list[str]]:
     page.on("request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or bad.append(request.url))
     page.on("dialog", lambda dialog: (bad.append(dialog.message), dialog.dismiss()))
     return page, bad
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@contextmanager
+def jupyterlab(folder: Path, own: Path):
+    """A JupyterLab on the folder, its settings in the folder `own`; gives a notebook's address but for its path."""
+    port, token = free_port(), "inspector"
+    settings = {f"JUPYTER{name}_DIR": str(own / name) for name in ("_CONFIG", "LAB_SETTINGS", "LAB_WORKSPACES", "_RUNTIME")}
+    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(own / "ipython")}
+    options = ["--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
+    options += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"]
+    options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    log = (own / "log").open("w")
+    command = [sys.executable, "-m", "jupyterlab", *options]
+    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(240):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, (own / "log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}"
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 # Texts whose contrast to what lies below them is less than WCAG's AA asks for: 4.5, large texts 3. A colour is what the

@@ -5,10 +5,6 @@ Tolerances are 10 pixels (heads of 20), so predictions n pixels beside the label
 
 import csv
 import io
-import os
-import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +13,7 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
-from browsing import CHROMIUM, NO_CHROMIUM, chromium, watched_page
+from browsing import CHROMIUM, NO_CHROMIUM, chromium, jupyterlab, watched_page
 from conftest import write_lip
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from playwright.sync_api import Page, expect
@@ -27,7 +23,6 @@ from gccpm_lib.datasets.records import Person
 from gccpm_lib.inspector import Inspector, inspect
 from gccpm_lib.skeletons import LIP
 
-ROOT = Path(__file__).parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 COUNT, WIDTH, HEIGHT = 30, 120, 80
 LIP_WITH_SIGMAS = replace(LIP, sigmas=(0.1,) * 16)
@@ -374,41 +369,12 @@ def test_it_fits_a_phone_and_can_be_read_in_light_and_dark(browser, report, sche
 # ------------------------------------------------------------------------------------------------ live in JupyterLab
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A JupyterLab of its own on an empty folder; (folder, address of a notebook in it by name)."""
-    folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("settings")
-    port, token = free_port(), "inspector"
-    settings = {f"JUPYTER{name}_DIR": str(own / name) for name in ("_CONFIG", "LAB_SETTINGS", "LAB_WORKSPACES", "_RUNTIME")}
-    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(own / "ipython")}
-    options = [
-        "--no-browser",
-        "--allow-root",
-        f"--port={port}",
-        "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={token}",
-    ]
-    options += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
-    log = (own / "log").open("w")
-    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(120):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, (own / "log").read_text()
-            time.sleep(0.5)
-        yield folder, f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}"
-    finally:
-        server.terminate()
-        server.wait(30)
+    folder = tmp_path_factory.mktemp("lab")
+    with jupyterlab(folder, tmp_path_factory.mktemp("settings")) as address:
+        yield folder, address
 
 
 def run_all(browser, lab, name: str, *sources: str) -> Page:

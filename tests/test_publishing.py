@@ -32,6 +32,7 @@ def soup() -> BeautifulSoup:
         new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%| widget"}),
         new_output("display_data", {"text/html": f"<table><tr><td>{HOSTILE}</td></tr></table>"}),
         new_output("display_data", {"text/html": "<link rel=stylesheet href='https://far/x.css'><b>kept</b>"}),
+        new_output("display_data", {"text/html": "<pre style='white-space:pre'>\n</pre>", "text/plain": ""}),
         new_output("display_data", {"text/markdown": "![far](https://far/x.png) [bad](javascript:alert(1))"}),
         new_output("display_data", {"application/javascript": "alert(3)", "text/plain": "js"}),
         *[new_output("display_data", {"image/png": noise_png(900), "text/plain": "<Figure>"}) for _ in range(2)],
@@ -68,6 +69,7 @@ def test_only_our_script_may_run(soup):
 def test_code_is_folded_and_litter_gone(soup):
     assert soup.html["lang"] == "en" and soup.title.string == "A title – R & D"
     assert all(block.find_parent("details") for block in soup.select("main .highlight"))
+    assert len(soup.select("main .output.scroll")) == 2  # without the blank one
     text = soup.main.get_text()
     assert HOSTILE in text and "100%|####" in text and "kept" in text
     assert not any(word in text for word in ("litter", "10%", "widget", "alert(3)", "<Figure>"))

@@ -18,12 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from gccpm_lib.datasets import bodies, poses
 from gccpm_lib.datasets.bodies import Body
 from gccpm_lib.datasets.pictures import draw_group, draw_person
 from gccpm_lib.datasets.records import DataError
+from gccpm_lib.progress import tqdm
 from gccpm_lib.skeletons import COCO, MISSING, OCCLUDED
 
 VERSION = 2  # to be raised whenever the same seed draws other pictures
