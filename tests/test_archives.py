@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 
@@ -113,3 +114,46 @@ def test_a_damaged_archive_is_refused_by_name(tmp_path, name, pack, damage):
 
 def test_a_folder_without_archives_is_fine(tmp_path):
     assert list(unpack_all(tmp_path)) == []
+
+
+def test_files_that_are_there_stay_as_they_are(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/mine.txt").write_bytes(b"corrected by hand")
+    (tmp_path / "a.zip").write_bytes(zip_bytes({"x/mine.txt": b"as packed", "x/new.txt": b"new"}))
+    list(unpack_all(tmp_path))
+    assert (tmp_path / "x/mine.txt").read_bytes() == b"corrected by hand" and (
+        tmp_path / "x/new.txt"
+    ).read_bytes() == b"new"
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_out_and_devices_are_refused(tmp_path, kind):
+    folder, secret = tmp_path / "data", tmp_path / "secret"
+    folder.mkdir()
+    secret.write_bytes(b"secret")
+    with tarfile.open(folder / "bad.tar", "w") as file:
+        member = tarfile.TarInfo("member")
+        member.type, member.linkname = kind, "../secret"
+        file.addfile(member)
+    with pytest.raises(DataError, match=r"bad\.tar"):
+        list(unpack_all(folder))
+    assert sorted(p.name for p in folder.iterdir()) == ["bad.tar"]
+
+
+def test_a_zip_makes_no_links(tmp_path):
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data/a.zip", "w") as file:
+        info = zipfile.ZipInfo("door")
+        info.external_attr = 0o120777 << 16  # a symbolic link
+        file.writestr(info, "../../etc")
+    list(unpack_all(tmp_path / "data"))
+    assert not (tmp_path / "data/door").is_symlink() and (tmp_path / "data/door").read_bytes() == b"../../etc"
+
+
+def test_what_the_disk_cannot_take_is_refused_before(tmp_path, monkeypatch):
+    (tmp_path / "bomb.zip").write_bytes(zip_bytes({"zeros": b"\0" * 10_000_000}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 5_000_000))
+    with pytest.raises(DataError, match=r"bomb\.zip: unpacks to 0\.0 GB, but 0\.0 GB are free"):
+        list(unpack_all(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["bomb.zip"]

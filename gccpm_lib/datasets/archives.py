@@ -1,6 +1,7 @@
 """Archives: unpack what a data set's authors packed, nested archives too, and never outside the folder."""
 
 import gzip
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -31,18 +32,34 @@ def unpack_all(folder: str | Path) -> Iterator[Path]:
 
 
 def _unpack(archive: Path) -> list[str]:
+    """Unpack into a folder beside the archive, then move what isn't there yet: files that are there stay as they are."""
+    part = archive.with_name(archive.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        members = _unpack_into(part, archive)
+        for path in sorted(path for path in part.rglob("*") if not path.is_dir() or path.is_symlink()):
+            target = archive.parent / path.relative_to(part)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+        return members
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _unpack_into(part: Path, archive: Path) -> list[str]:
     try:
         if archive.name.lower().endswith(".zip"):
             with zipfile.ZipFile(archive) as file:
                 members = file.namelist()
-                _check_members(archive, members)
-                file.extractall(archive.parent)
+                _check_members(archive, members, sum(member.file_size for member in file.infolist()))
+                file.extractall(part)
         else:
             _check_whole(archive)
             with tarfile.open(archive) as file:
                 members = file.getnames()
-                _check_members(archive, members)
-                file.extractall(archive.parent, filter="data")
+                _check_members(archive, members, sum(member.size for member in file.getmembers()))
+                file.extractall(part, filter="data")
     except OSError as error:
         if error.errno is not None:  # the system's own trouble: disk full, no permission
             raise DataError(
@@ -62,8 +79,14 @@ def _check_whole(archive: Path) -> None:
                 pass
 
 
-def _check_members(archive: Path, members: list[str]) -> None:
+def _check_members(archive: Path, members: list[str], size: int) -> None:
+    """DataError for a member that points outside, and for content that the disk can't take."""
     root = archive.parent.resolve()
     for name in members:
-        if not (root / name).resolve().is_relative_to(root):
+        if "\0" in name or not (root / name).resolve().is_relative_to(root):
             raise DataError(f"{archive}: member {name!r} points outside its folder; don't use this archive")
+    free = shutil.disk_usage(root).free
+    if size > free:
+        raise DataError(
+            f"{archive}: unpacks to {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; make room or distrust it"
+        )

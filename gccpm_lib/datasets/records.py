@@ -110,7 +110,10 @@ def read_image(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: picture missing; unpack the archive that holds it, or remove its row") from error
     if _is_cut_off(data):
         raise DataError(f"{path}: picture truncated ({len(data)} bytes); unpack it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:  # a header that claims more pixels than OpenCV reads
+        raise DataError(f"{path}: not a readable picture ({error.err or error}); unpack it again") from error
     if image is None:
         raise DataError(f"{path}: not a readable picture ({len(data)} bytes); unpack it again")
     return image
