@@ -5,11 +5,13 @@ blocks resize. Our own files do: {"network": tensors, "shape": how to build it, 
 `weights_only=True`, so that no file can execute code.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -202,7 +204,10 @@ def adapt_input(first: nn.Sequential, recipe: Recipe, trained: Recipe) -> None:
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
-    """Write beside, then rename: whatever interrupts the writing, the old file stays whole. The one before is kept."""
+    """Write beside, then rename: whatever interrupts the writing, the old file stays whole. The one before is kept.
+
+    A damaged file at path is not kept: it would take the place of the whole one before it. OSError where the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
@@ -214,7 +219,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
     except (OSError, RuntimeError) as error:
         beside.unlink(missing_ok=True)
         raise OSError(f"{path}: could not be written ({error}); the checkpoint before is untouched") from error
-    if path.exists():
+    if zipfile.is_zipfile(path):  # whole: the table of contents stands at the end
         previous = previous_of(path)
         previous.unlink(missing_ok=True)
         try:
@@ -222,3 +227,14 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
         except OSError:  # a file system without hard links
             shutil.copyfile(path, previous)
     os.replace(beside, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder, renamed ones too, survive a power failure, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse
+            os.fsync(handle)
+    finally:
+        os.close(handle)

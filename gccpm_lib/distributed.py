@@ -109,6 +109,16 @@ def from_first(value: object) -> object:
     return values[0]
 
 
+def check_agreement(position: object, folder: Path) -> None:
+    """ValueError in every process that starts from elsewhere than the first: they would wait for each other for hours."""
+    first = from_first(position)
+    if position != first:
+        raise ValueError(
+            f"{folder}: process {rank()} stands at epoch and batch {position}, the first process at {first}; "
+            "output_folder must be one folder that all machines see"
+        )
+
+
 def launch(run_file: Path, processes: int, say: Callable[[str], None] = print) -> None:
     """Start torchrun on this machine for a run.json, passing its lines on; RuntimeError with the last ones if it fails.
 

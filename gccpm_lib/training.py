@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from gccpm_lib import distributed, scoring
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
 from gccpm_lib.datasets.records import DataError, Person, Skip
-from gccpm_lib.files import locked, write_beside
+from gccpm_lib.files import FolderBusy, locked, write_beside
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
@@ -58,6 +58,7 @@ def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) 
         run = replace(run, device=device)
         with distributed.first_before_others():  # it may move another run's folder aside
             state = start(run, recipe, fingerprint(persons, recipe.skeleton), say)
+        distributed.check_agreement((state.epoch, state.batch), run.checkpoint_file.parent)
         state.parallel = distributed.parallel(state.network)
         state.skipped = {skip.name: skip.reason for skip in skipped} | state.skipped
         loader = make_loader(TrainingSet(persons, recipe, run.seed, run.on_bad_sample), [], run.num_workers)
@@ -258,3 +259,5 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except KeyboardInterrupt:
         sys.exit(130)
+    except (FolderBusy, ValueError, OSError) as error:  # one line says what is wrong and what to do
+        sys.exit(f"{sys.argv[1]}: {error}")

@@ -55,7 +55,7 @@ def trained(tmp_path_factory):
 def test_cells_of_a_seed_start_and_see_the_same(trained):
     base, _, histories = trained
     assert len(histories) == 3 * 2
-    runs = [json.loads((folder / "run.json").read_text()) for folder in base_folder(base).iterdir()]
+    runs = [json.loads((folder / "run.json").read_text()) for folder in base_folder(base).glob("*/")]
     assert {run["seed"] for run in runs} == {0, 1}
     differing = {key for run in runs for key in run if run[key] != runs[0][key]}
     assert differing == {"context", "num_refinement_stages", "seed", "output_folder"}

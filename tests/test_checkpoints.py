@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import stat
 from dataclasses import replace
 
 import numpy as np
@@ -302,6 +303,37 @@ def test_writing_works_without_hard_links(tmp_path, monkeypatch):
     for number in range(2):
         save_checkpoint(tmp_path / "checkpoint.pt", {"number": number})
     assert read_checkpoint(tmp_path / "checkpoint.previous.pt") == {"number": 0}
+
+
+@pytest.mark.parametrize("length", [0, 200])
+def test_a_damaged_file_never_takes_the_place_of_the_whole_one_before_it(tmp_path, monkeypatch, length):
+    path = tmp_path / "checkpoint.pt"
+    for number in range(2):
+        save_checkpoint(path, {"number": number})
+    path.write_bytes(path.read_bytes()[:length])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints.os, "replace", killed)
+        save_checkpoint(path, {"number": 2})
+    assert read_checkpoint(tmp_path / "checkpoint.previous.pt") == {"number": 0}
+    save_checkpoint(path, {"number": 2})
+    assert read_checkpoint(path) == {"number": 2}
+    assert read_checkpoint(tmp_path / "checkpoint.previous.pt") == {"number": 0}
+
+
+def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
+    done, replace, fsync = [], os.replace, os.fsync
+    monkeypatch.setattr(checkpoints.os, "replace", lambda *a: done.append("rename") or replace(*a))
+    monkeypatch.setattr(
+        checkpoints.os,
+        "fsync",
+        lambda h: done.append("folder" if stat.S_ISDIR(os.fstat(h).st_mode) else "file") or fsync(h),
+    )
+    save_checkpoint(tmp_path / "checkpoint.pt", {"number": 1})
+    assert done == ["file", "rename", "folder"]
 
 
 def test_weights_are_found_without_their_wrapping():

@@ -105,6 +105,16 @@ def test_a_failure_in_the_processes_is_told(folder, tmp_path):
         training.train(run, quiet, num_processes=2)
 
 
+def test_processes_that_see_other_checkpoints_are_refused(monkeypatch):
+    distributed.check_agreement((1, 3), Path("run"))  # one process agrees with itself
+    monkeypatch.setattr(distributed, "from_first", lambda _: (1, 3))
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    with pytest.raises(
+        ValueError, match=r"process 1 stands at .*\(0, 0\), the first process at \(1, 3\); output_folder must"
+    ):
+        distributed.check_agreement((0, 0), Path("run"))
+
+
 def test_a_folder_is_trained_in_by_one_at_a_time(folder, tmp_path):
     run = small_run(folder, tmp_path / "run")
     with locked(tmp_path, ".run.lock"), pytest.raises(FolderBusy, match=r"\.run\.lock.*another"):

@@ -1,6 +1,5 @@
 """Whatever ends a training, the next goes on from the last whole checkpoint and ends bit by bit as an uninterrupted one."""
 
-import multiprocessing
 import random
 import resource
 from dataclasses import replace
@@ -32,48 +31,6 @@ def whole(run):
 @pytest.fixture
 def again(run, tmp_path):
     return replace(run, output_folder=str(tmp_path / "again"))
-
-
-def train_quietly(run) -> None:
-    torch.set_num_threads(1)
-    train(run, quiet)
-
-
-def killed_after(run, seconds: float) -> bool:
-    """Train in a process of its own and kill it (signal 9) after so long; False if it had ended by then."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gccpm_lib.training"])
-    process = context.Process(target=train_quietly, args=(run,))
-    process.start()
-    process.join(seconds)
-    ended = process.exitcode is not None
-    process.kill()
-    process.join()
-    assert not ended or process.exitcode == 0
-    return not ended
-
-
-def kill_often(run, kills: int, longest: float, seed: int) -> set[str]:
-    """Kill a training so many times at random moments; returns what it was doing, by what lay on the disk."""
-    rng, found, done = random.Random(seed), set(), 0
-    while done < kills and killed_after(run, rng.uniform(0.2, longest)):
-        done += 1
-        folder = run.checkpoint_file.parent
-        saving = any(folder.glob("*.part")) if folder.exists() else False
-        position = read_checkpoint(run.checkpoint_file) if run.checkpoint_file.exists() else None
-        found.add("saving" if saving else "before the first save" if position is None else f"epoch {position['epoch']}")
-    assert done == kills, f"the training ended after {done} kills; kill earlier"
-    return found
-
-
-def test_killed_twenty_times_it_ends_as_one_that_was_not(whole, again):
-    long = replace(again, num_epochs=12, checkpoint_after=1)
-    uninterrupted = replace(long, output_folder=long.output_folder + "_long")
-    train(replace(uninterrupted, checkpoint_after=1000), quiet)
-    found = kill_often(long, 20, 1.5, seed=1)
-    assert "saving" in found and len(found) >= 3, found
-    train(long, quiet)
-    assert_same_end(long, uninterrupted)
 
 
 def test_other_random_numbers_drawn_meanwhile_change_nothing(whole, again):
