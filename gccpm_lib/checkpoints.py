@@ -1,8 +1,8 @@
 """Checkpoints: load and save networks, read published files, start from MobileNet.
 
 A published file may be bare, wrapped in {"state_dict": ...} and prefixed with "module."; it doesn't say how its context
-blocks resize. Our own files do: {"network": tensors, "shape": how to build it, ...}. Everything is read with
-`weights_only=True`, so that no file can execute code.
+blocks resize. Our own files do: {"network": tensors, "shape": how to build it, ...}, as .pt or, to be published, as
+.safetensors. No file can execute code (weight_files.py).
 """
 
 import contextlib
@@ -16,49 +16,45 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import Recipe, get_recipe
 from gccpm_lib.skeletons import Skeleton
+from gccpm_lib.weight_files import (
+    SHIPPED_BACKBONE,
+    check_size,
+    find,
+    half_precision,
+    read_checkpoint,
+    write_safetensors,
+)
 
-SHIPPED_BACKBONE = Path(__file__).parent / "weights" / "mobilenet_v1_imagenet_half.safetensors"
+__all__ = [
+    "adapt_input",
+    "find",
+    "load_backbone",
+    "load_network",
+    "load_weights",
+    "network_weights",
+    "previous_of",
+    "read_checkpoint",
+    "recipe_in",
+    "recipe_of",
+    "save_checkpoint",
+    "save_network",
+    "shape_of",
+    "weights_hash",
+]  # fmt: skip
 
-
-def read_checkpoint(path: str | Path) -> dict:
-    """Whatever a .pt, .pth, .tar or .safetensors file holds, on the CPU. Plain tensors, numbers and texts only.
-
-    Raises FileNotFoundError, or ValueError for a file that is cut off or would run code.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: checkpoint missing; train one with 02 or 03, or correct checkpoint_path")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip, torch and safetensors have an error class each
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({reason})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, not a checkpoint; give a file with a state_dict")
-    return content
+# More than any network of this kind has: a file that says more is refused before anything is built.
+LIMITS = {"num_heatmaps": 1000, "num_refinement_stages": 50, "num_channels": 2048}
 
 
 def previous_of(path: Path) -> Path:
     """Where the checkpoint before the last is kept."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def _numpy_scalars() -> list:
-    """The few numpy globals that checkpoints of old PyTorch carry among their counters."""
-    dtypes = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
-    scalar = np.float64(0).__reduce__()[0]
-    return [np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar"), *dtypes]
 
 
 def network_weights(checkpoint: dict) -> dict[str, Tensor]:
@@ -82,45 +78,60 @@ def weights_hash(weights: dict[str, Tensor]) -> str:
 def shape_of(weights: dict[str, Tensor]) -> dict[str, int]:
     """Depth, number of heatmaps and of channels, read from key names and shapes."""
     try:
-        num_heatmaps = len(weights["initial_stage.heatmaps.1.0.bias"])
-        num_channels = len(weights["cpm.1.0.bias"])
+        num_heatmaps = weights["initial_stage.heatmaps.1.0.bias"].numel()
+        num_channels = weights["cpm.1.0.bias"].numel()
     except KeyError as error:
         raise ValueError(f"no key {error}: this is not a GCCPM network (its keys begin {list(weights)[:3]})") from error
     stages = {int(m.group(1)) for key in weights if (m := re.match(r"refinement_stages\.(\d+)\.", key))}
     if stages != set(range(len(stages))):
-        raise ValueError(f"refinement stages {sorted(stages)} in the file: some are missing")
-    return dict(num_heatmaps=num_heatmaps, num_refinement_stages=len(stages), num_channels=num_channels)
+        raise ValueError(f"refinement stages {sorted(stages)[:20]} in the file: some are missing")
+    shape = dict(num_heatmaps=num_heatmaps, num_refinement_stages=len(stages), num_channels=num_channels)
+    absurd = [f"{name} {value}" for name, value in shape.items() if value > LIMITS[name]]
+    if absurd:
+        raise ValueError(f"{', '.join(absurd)}: more than any such network has; don't use this file")
+    return shape
 
 
 def load_network(path: str | Path, upsampling: str | None = None) -> GCCPM:
-    """Checkpoint file -> network in eval mode; depth, heatmaps and channels are read from the file.
+    """Checkpoint file, or name of a network that ships -> network in eval mode, float32; its shape is read from the file.
 
     upsampling: "bilinear" (LIP) or "nearest" (COCO), for published files, which don't say; None there means bilinear
     and warns. Our own files say it themselves; another value given then is an error, as is any key that doesn't fit.
     """
     checkpoint = read_checkpoint(path)
     weights = network_weights(checkpoint)
-    shape = checkpoint.get("shape")
-    if shape is None:
-        shape = _published_shape(path, weights, upsampling)
-    elif upsampling not in (None, shape["upsampling"]):
-        raise ValueError(f"{path}: trained with upsampling {shape['upsampling']!r}, asked for {upsampling!r}")
+    check_size(path, weights)
+    shape = _shape_in(path, checkpoint.get("shape"), weights, upsampling)
+    try:
+        with torch.device("meta"):  # takes no memory, so that a file that lies costs none
+            check_fit(GCCPM(**shape), weights, path)
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
     network = GCCPM(**shape)
     load_weights(network, weights, path)
     return network.eval()
 
 
-def _published_shape(path, weights: dict[str, Tensor], upsampling: str | None) -> dict:
-    if upsampling is None:
-        warnings.warn(
-            f"{path} doesn't say how its context blocks resize; taking upsampling='bilinear' (LIP). "
-            "Give upsampling='nearest' for a published COCO file.",
-            stacklevel=3,
-        )
+def _shape_in(path, said: dict | None, weights: dict[str, Tensor], upsampling: str | None) -> dict:
+    """How to build the network: sizes as the tensors have them, the rest as the file or the caller says."""
     try:
-        return dict(shape_of(weights), upsampling=upsampling or "bilinear")
+        sizes = shape_of(weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if said is None:
+        if upsampling is None:
+            warnings.warn(
+                f"{path} doesn't say how its context blocks resize; taking upsampling='bilinear' (LIP). "
+                "Give upsampling='nearest' for a published COCO file.",
+                stacklevel=3,
+            )
+        return dict(sizes, upsampling=upsampling or "bilinear")
+    if upsampling not in (None, said["upsampling"]):
+        raise ValueError(f"{path}: trained with upsampling {said['upsampling']!r}, asked for {upsampling!r}")
+    differing = [f"{name} {str(said.get(name))[:20]}, not {size}" for name, size in sizes.items() if said.get(name) != size]
+    if differing:
+        raise ValueError(f"{path}: says {'; '.join(differing)} as its weights have; don't use this file")
+    return dict(sizes, context=said["context"], upsampling=said["upsampling"])
 
 
 def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
@@ -149,6 +160,12 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source="weights
 
     `num_batches_tracked`, which files of PyTorch before 0.4.1 lack, may be absent: evaluation doesn't use it.
     """
+    check_fit(network, weights, source)
+    network.load_state_dict({**network.state_dict(), **weights})
+
+
+def check_fit(network: nn.Module, weights: dict[str, Tensor], source="weights") -> None:
+    """The ValueError of `load_weights`, without copying anything."""
     own = network.state_dict()
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     left_over = [key for key in weights if key not in own]
@@ -164,7 +181,6 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source="weights
     ]
     if problems:
         raise ValueError(f"{source}: does not fit this network (another depth or skeleton?); {'; '.join(problems)}")
-    network.load_state_dict({**own, **weights})
 
 
 def load_backbone(network: GCCPM, path: str | Path | None = None, recipe: Recipe | None = None) -> None:
@@ -201,6 +217,29 @@ def adapt_input(first: nn.Sequential, recipe: Recipe, trained: Recipe) -> None:
         weight = convolution.weight.flip(1) if turned else convolution.weight.clone()
         norm.running_mean -= (weight.sum((2, 3)) * ((mean - old_mean) / old_std)).sum(1)
         convolution.weight.copy_(weight * (std / old_std)[None, :, None, None])
+
+
+def save_network(path: str | Path, network: GCCPM, recipe: Recipe, half: bool = False, about: dict | None = None) -> Path:
+    """Network -> .safetensors file that can be published, and from which alone it predicts: weights, shape and recipe.
+
+    half: float16, half the size; it is read as float32. about: origin, licence, scores and the like, for JSON. Raises
+    ValueError for another suffix and for weights that aren't finite.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path}: networks are published as .safetensors; change the suffix")
+    weights = half_precision(network.state_dict()) if half else network.state_dict()
+    said = {"shape": network.shape, **described(recipe), "about": about or {}}
+    return write_safetensors(path, weights, said)
+
+
+def described(recipe: Recipe) -> dict:
+    """What a file says of its recipe: all that predicting takes, in plain JSON; `recipe_in` reads it."""
+    return {
+        "recipe": recipe.name,
+        "sigma": recipe.sigma,
+        "input_size": list(recipe.input_size),
+        "skeleton": recipe.skeleton.as_dict(),
+    }
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict) -> None:

@@ -121,7 +121,10 @@ def check_maps(path: str | Path, num_heatmaps: int, recipe: Recipe) -> None:
 
 
 def open_network(path: str | Path, recipe: Recipe, upsampling: str | None = None, **options):
-    """A file of any of the three kinds as `PosePredictor` takes it; options go to the engine."""
+    """A file of any of the three kinds, or the name of a network that ships, as `PosePredictor` takes it.
+
+    options go to the engine.
+    """
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
         return OnnxNetwork(path, recipe, **options)
@@ -137,9 +140,10 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
 
     input_size (height, width) overrides the file's, which an exported network can't; ValueError unless whole cells.
     """
-    if not Path(path).is_file():
+    path = checkpoints.find(path)
+    if not path.is_file():
         raise DataError(f"{path}: no such model; train one with 02 or 03, export it with 06, or correct the path")
-    exported = Path(path).suffix.lower() in (".onnx", ".xml")
+    exported = path.suffix.lower() in (".onnx", ".xml")
     said = exporting.read_description(path) if exported else checkpoints.read_checkpoint(path)
     if not (name or said.get("recipe")):
         raise ValueError(f"{path} doesn't say its recipe; give one, such as recipe='lip-published'")
@@ -167,7 +171,8 @@ def open_predictor(
 ) -> PosePredictor:  # fmt: skip
     """A model file by its suffix (.pt .pth .tar .safetensors, .onnx, .xml) -> PosePredictor with the same answers.
 
-    recipe: for files that don't say theirs. upsampling: for published checkpoints. device: of a PyTorch network.
+    path may be the name of a network that ships (checkpoints.find). recipe: for files that don't say theirs. upsampling:
+    for published checkpoints. device: of a PyTorch network.
     """
     values = recipe_of(path, recipe, input_size)
     return PosePredictor(open_network(path, values, upsampling), values, scales, flip, device)

@@ -20,6 +20,7 @@ import torch
 from onnx import ModelProto
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
+from gccpm_lib.checkpoints import described
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.network import GCCPM, STRIDE
 from gccpm_lib.recipes import Recipe
@@ -37,12 +38,7 @@ def stage_name(stage: int) -> str:
 
 def description(recipe: Recipe) -> dict:
     """What a file says about itself: all that predicting with it takes, in plain JSON."""
-    return {
-        "recipe": recipe.name,
-        "sigma": recipe.sigma,
-        "input_size": list(recipe.input_size),
-        "skeleton": recipe.skeleton.as_dict(),
-    }
+    return described(recipe)
 
 
 def export_onnx(network: GCCPM, recipe: Recipe, path: str | Path, dynamic_batch: bool = False) -> Path:

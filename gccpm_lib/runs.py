@@ -166,9 +166,12 @@ def fingerprint(persons: Sequence[Person], skeleton: Skeleton) -> str:
 
 def start_hash(run: Run) -> str:
     """Hash of the weights that the run starts from; "" where there is no such file (any more)."""
-    if not run.checkpoint_path or not Path(run.checkpoint_path).exists():
+    if not run.checkpoint_path:
         return ""
-    weights = checkpoints.network_weights(checkpoints.read_checkpoint(run.checkpoint_path))
+    try:
+        weights = checkpoints.network_weights(checkpoints.read_checkpoint(run.checkpoint_path))
+    except FileNotFoundError:
+        return ""
     return checkpoints.weights_hash(weights)
 
 

@@ -87,7 +87,7 @@ class Skeleton:
                 flip_pairs=tuple((int(a), int(b)) for a, b in content["flip_pairs"]),
                 sigmas=tuple(float(sigma) for sigma in content["sigmas"]),
             )
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
             raise ValueError(f"not a skeleton ({error!r}); take what Skeleton.as_dict gives") from error
 
 

@@ -60,6 +60,8 @@ def _unpack_into(part: Path, archive: Path) -> list[str]:
                 members = file.getnames()
                 _check_members(archive, members, sum(member.size for member in file.getmembers()))
                 file.extractall(part, filter="data")
+    except tarfile.FilterError as error:  # a link out of the folder, a device
+        raise DataError(f"{archive}: {error}; don't use this archive") from error
     except OSError as error:
         if error.errno is not None:  # the system's own trouble: disk full, no permission
             raise DataError(

@@ -1,0 +1,141 @@
+"""Weight files: what a checkpoint file holds, without running any of it, and the networks that ship with the package.
+
+A file from elsewhere may lie. Pickles are read by PyTorch's `weights_only` reader, which knows tensors, numbers and texts
+alone; what a file says about itself is checked here; what it says about sizes is held against its own bytes.
+"""
+
+import contextlib
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gccpm_lib.files import write_beside
+from gccpm_lib.skeletons import Skeleton
+
+SHIPPED = Path(__file__).parent / "weights"
+SHIPPED_BACKBONE = SHIPPED / "mobilenet_v1_imagenet_half.safetensors"
+SAID = ("shape", "recipe", "input_size", "sigma", "skeleton", "about")  # what our files say about their network
+MAX_INPUT = 8192  # pixels on a side
+
+
+def shipped_networks() -> list[str]:
+    """Names of the trained networks in gccpm_lib/weights: the folder is the list."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors") if path.name != SHIPPED_BACKBONE.name)
+
+
+def find(path: str | Path) -> Path:
+    """A path as it is; a bare name, such as "gccpm-2stage-leeds", is that of a network that ships with the package.
+
+    Raises FileNotFoundError that lists the names there are.
+    """
+    name, path = str(path), Path(path)
+    if name != path.name or path.suffix in (".safetensors", ".pt", ".pth", ".tar", ".onnx", ".xml"):
+        return path
+    if (SHIPPED / f"{name}.safetensors").is_file():
+        return SHIPPED / f"{name}.safetensors"
+    if path.suffix or path.exists():
+        return path
+    known = ", ".join(shipped_networks()) or "none yet"
+    raise FileNotFoundError(f"{name}: checkpoint missing, and no network of this name ships; those that do: {known}")
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """Whatever a .pt, .pth, .tar or .safetensors file holds, on the CPU. Plain tensors, numbers and texts only.
+
+    path may be the name of a network that ships, see `find`. A .safetensors file of this library gives the same keys as
+    our .pt files. Raises FileNotFoundError, or ValueError for a file that is cut off, would run code or says nonsense.
+    """
+    path = find(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: checkpoint missing; train one with 02 or 03, or correct checkpoint_path")
+    try:
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except Exception as error:  # pickle, zip, torch and safetensors have an error class each
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({reason})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not a checkpoint; give a file with a state_dict")
+    for key in SAID:
+        if key in content and not _makes_sense(key, content[key]):
+            raise ValueError(f"{path}: its {key} makes no sense ({str(content[key])[:80]}); don't use this file")
+    return content
+
+
+def _read_pickle(path: Path) -> dict:
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as file:
+        # torch.save doesn't compress, so the parts of a whole file are never larger than it
+        if sum(part.file_size for part in file.infolist()) > path.stat().st_size:
+            raise ValueError("its parts unpack to more than the file")
+    with torch.serialization.safe_globals(_numpy_scalars()):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _numpy_scalars() -> list:
+    """The few numpy globals that checkpoints of old PyTorch carry among their counters."""
+    dtypes = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    scalar = np.float64(0).__reduce__()[0]
+    return [np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar"), *dtypes]
+
+
+def _read_safetensors(path: Path) -> dict:
+    """Bare tensors by key or, where the metadata says something about the network, {"network": tensors, "shape": ...}."""
+    with safe_open(path, framework="pt") as file:
+        said = {key: text for key, text in (file.metadata() or {}).items() if key in SAID}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    return {"network": tensors, **{key: json.loads(text) for key, text in said.items()}} if said else tensors
+
+
+def _makes_sense(key: str, value) -> bool:
+    """Whether a file may say this about its network: right types, and numbers that a network can have."""
+    if key == "recipe":
+        return isinstance(value, str)
+    if key == "sigma":
+        return type(value) in (int, float) and 0 < value < 1e3
+    if key == "input_size":
+        return _whole_numbers(value, MAX_INPUT) and len(value) == 2
+    if key == "shape":
+        return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("context", "upsampling"))
+    if key == "skeleton":
+        with contextlib.suppress(ValueError):
+            return bool(Skeleton.from_dict(value).joints)
+        return False
+    return True
+
+
+def _whole_numbers(values, limit: int) -> bool:
+    return isinstance(values, list | tuple) and all(type(value) is int and 0 < value <= limit for value in values)
+
+
+def check_size(path: str | Path, weights: dict[str, Tensor]) -> None:
+    """ValueError for weights that can't be in their file: one number shown as a million, or no numbers at all."""
+    for key, value in weights.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise ValueError(f"{path}: {key} is not a plain tensor; don't use this file")
+    claimed, there = sum(value.numel() * value.element_size() for value in weights.values()), find(path).stat().st_size
+    if claimed > there:
+        raise ValueError(f"{path}: weights of {claimed:,} bytes in a file of {there:,}; don't use this file")
+
+
+def write_safetensors(path: str | Path, weights: dict[str, Tensor], said: dict) -> Path:
+    """Weights and what is said about them (keys of SAID, values for JSON) -> file, written beside and renamed.
+
+    Raises ValueError for a weight that isn't finite.
+    """
+    wrong = next((key for key, value in weights.items() if not torch.isfinite(value).all()), None)
+    if wrong is not None:
+        raise ValueError(f"{path}: {wrong} is nan, infinite or too large for half precision; nothing was written")
+    assert said.keys() <= set(SAID), f"unknown keys {sorted(said.keys() - set(SAID))}"
+    plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    metadata = {"format": "pt", **{key: json.dumps(value) for key, value in said.items()}}
+    return write_beside(Path(path), save(plain, metadata))
+
+
+def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers with a fraction as float16; counters stay. What is too large becomes infinite."""
+    return {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
