@@ -13,12 +13,15 @@ class FolderBusy(RuntimeError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path, lock: str = ".lock") -> Iterator[None]:
-    """Hold a folder against other processes by a file in it; FolderBusy when one has it. A killed process holds nothing."""
+def locked(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[None]:
+    """Hold a folder against other processes by a file in it. A killed process holds nothing.
+
+    FolderBusy when another process has it; with wait, that one's end is waited for.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / lock, "w") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise FolderBusy(f"{folder / lock}: another gccpm is running there; wait for it or end it") from error
         yield

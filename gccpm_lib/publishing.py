@@ -9,7 +9,7 @@ import jinja2
 from nbconvert.filters import strip_ansi
 
 from gccpm_lib import pages, site, workbook
-from gccpm_lib.files import write_beside, write_manifest
+from gccpm_lib.files import locked, write_beside, write_manifest
 from gccpm_lib.markdown import markdown_html
 from gccpm_lib.profiles import Profile, read_notebook
 
@@ -88,7 +88,8 @@ def publish_index(root: Path, profile: Profile) -> Path:
         script=script,
         script_hash=pages.script_hash(script),
     )
-    site.publish_site(root / "reports", headline_number)
+    with locked(root / "reports", ".site.lock", wait=True):  # two profiles may end at once
+        site.publish_site(root / "reports", headline_number)
     index = write_beside(folder / "index.html", page)
     write_manifest(folder)  # last: it vouches for everything before
     return index
