@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from gccpm_lib.heatmaps import peaks
 from gccpm_lib.network import STRIDE
@@ -59,6 +60,17 @@ def published_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
 
 def fast_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
     """`published_peaks`, the same pixels and values up to rounding, from the few blocks that can hold them."""
+    # NumPy's threads gain nothing in products this small and spin on for a while, in the way of the network's next picture.
+    with _blas_threads().limit(limits=1):
+        return _fast_peaks(terms, size)
+
+
+@functools.cache
+def _blas_threads() -> ThreadpoolController:
+    return ThreadpoolController().select(internal_api="openblas")
+
+
+def _fast_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
     layers = [_layer(term, size) for term in terms]
     bounds = sum(map(_bounds, layers)) / len(layers)  # (K, blocks down, blocks across)
     slack = UNIT * ROUNDINGS * sum(map(_magnitude, layers)) / len(layers)  # (K,)

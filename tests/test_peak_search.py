@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from gccpm_lib import peak_search
 from gccpm_lib.peak_search import Term, enlarged_mean, fast_peaks, published_peaks
@@ -115,3 +116,16 @@ def test_a_picture_is_the_mean_of_its_terms():
         for cells, value, mirrored in ((8, 1.0, False), (16, 3.0, False), (8, 8.0, True))
     ]
     assert enlarged_mean(terms, (40, 40))[20, 20, 0] == pytest.approx(4)
+
+
+def test_numpys_own_threads_stand_still_during_the_search(monkeypatch):
+    """They spin on after a product and slowed the next network call by up to two thirds."""
+    counts = []
+    monkeypatch.setattr(peak_search, "_fast_peaks", lambda *_: counts.append(openblas_threads()))
+    before = openblas_threads()
+    fast_peaks([], (8, 8))
+    assert set(counts[0]) == {1} and openblas_threads() == before
+
+
+def openblas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["internal_api"] == "openblas"]
