@@ -63,7 +63,7 @@ def network_weights(checkpoint: dict) -> dict[str, Tensor]:
         if isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
             break
-    weights = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    weights = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor) and isinstance(key, str)}
     return {re.sub(r"^module\.", "", key): value for key, value in weights.items()}
 
 
@@ -86,9 +86,10 @@ def shape_of(weights: dict[str, Tensor]) -> dict[str, int]:
     if stages != set(range(len(stages))):
         raise ValueError(f"refinement stages {sorted(stages)[:20]} in the file: some are missing")
     shape = dict(num_heatmaps=num_heatmaps, num_refinement_stages=len(stages), num_channels=num_channels)
-    absurd = [f"{name} {value}" for name, value in shape.items() if value > LIMITS[name]]
+    least = dict(num_heatmaps=1, num_refinement_stages=0, num_channels=1)
+    absurd = [f"{name} {value}" for name, value in shape.items() if not least[name] <= value <= LIMITS[name]]
     if absurd:
-        raise ValueError(f"{', '.join(absurd)}: more than any such network has; don't use this file")
+        raise ValueError(f"{', '.join(absurd)}: no such network has so many; don't use this file")
     return shape
 
 

@@ -115,7 +115,7 @@ def _whole_numbers(values, limit: int) -> bool:
 def check_size(path: str | Path, weights: dict[str, Tensor]) -> None:
     """ValueError for weights that can't be in their file: one number shown as a million, or no numbers at all."""
     for key, value in weights.items():
-        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
             raise ValueError(f"{path}: {key} is not a plain tensor; don't use this file")
     claimed, there = sum(value.numel() * value.element_size() for value in weights.values()), find(path).stat().st_size
     if claimed > there:

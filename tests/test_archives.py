@@ -157,3 +157,39 @@ def test_what_the_disk_cannot_take_is_refused_before(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"bomb\.zip: unpacks to 0\.0 GB, but 0\.0 GB are free"):
         list(unpack_all(tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["bomb.zip"]
+
+
+def test_archives_without_end_are_given_up(tmp_path):
+    content = b"deepest"
+    for depth in range(7):
+        content = zip_bytes({f"{depth}.zip": content})
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"3\.zip: the 5th archive inside one another"):
+        list(unpack_all(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_refused_even_within_the_folder(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        info = tarfile.TarInfo("odd")
+        info.type, info.linkname = kind, "x"
+        file.addfile(info)
+    with pytest.raises(DataError, match=r"a\.tar: member 'odd' is a link or a device"):
+        list(unpack_all(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_a_file_where_a_folder_must_be_is_named(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zip_bytes({"x/y.txt": b"1"}))
+    (tmp_path / "x").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"a\.zip: .*x is a file, but a folder has to be there"):
+        list(unpack_all(tmp_path))
+    assert (tmp_path / "x").read_bytes() == b"mine"
+
+
+def test_a_damaged_lzma_member_is_a_damaged_archive(tmp_path):
+    data = bytearray(zip_bytes({"x.txt": bytes(range(256)) * 9}, zipfile.ZIP_LZMA))
+    data[45:60] = b"\xff" * 15
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.zip: archive cut off or damaged"):
+        list(unpack_all(tmp_path))

@@ -115,9 +115,11 @@ BROKEN = {
         r"row 2, column 5: 'x7' is not a number; write a number or nan",
     ),
     "an empty cell": (rows_of(GOOD, "b.jpg,,2,0"), r"row 2, column 2: '' is not a number"),
-    "infinity": (rows_of(GOOD, "b.jpg,inf,2,0"), r"row 2: an infinite coordinate; correct or remove"),
-    "minus infinity": (rows_of("b.jpg,1,-inf,0"), r"row 1: an infinite coordinate"),
-    "a number too large": (rows_of("b.jpg,1e999,2,0"), r"row 1: an infinite coordinate"),
+    "infinity": (rows_of(GOOD, "b.jpg,inf,2,0"), r"row 2: a coordinate of inf; correct or remove"),
+    "minus infinity": (rows_of("b.jpg,1,-inf,0"), r"row 1: a coordinate of -inf"),
+    "a number too large": (rows_of("b.jpg,1e999,2,0"), r"row 1: a coordinate of inf"),
+    "a whole number too large": (rows_of(GOOD, "b.jpg," + 30 * "9" + ",2,0"), r"row 2: a coordinate of 1e\+30"),
+    "too large beside a word": (rows_of("b.jpg," + 30 * "9" + ",2,0", "c.jpg,x,2,0"), r"row 2, column 2: 'x' is not"),
     "a path": (rows_of(GOOD, "../b.jpg,1,2,0"), r"row 2: '\.\./b\.jpg' must be a bare file name; remove the path"),
     "an absolute path": (rows_of("/etc/passwd,1,2,0"), r"row 1: .*bare file name"),
     "a Windows path": (rows_of("c:\\b.jpg,1,2,0"), r"row 1: .*bare file name"),
@@ -147,8 +149,15 @@ def test_quotation_marks_in_names_dont_swallow_rows(tmp_path, start):
 def test_a_file_that_is_no_text_is_refused_by_name(tmp_path, content):
     path = tmp_path / "lip_val_set.csv"
     path.write_bytes(content) if content else path.mkdir()
-    with pytest.raises(DataError, match=r"lip_val_set\.csv: not a readable csv file"):
+    with pytest.raises(DataError, match=r"lip_val_set\.csv: not a readable text file"):
         lip.read_annotations(path)
+
+
+def test_a_test_list_that_is_no_text_is_refused_by_name(tmp_path):
+    (tmp_path / "testing_images").mkdir()
+    (tmp_path / "test_id.txt").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(DataError, match=r"test_id\.txt: not a readable text file"):
+        lip.read_test_images(tmp_path)
 
 
 # predictions

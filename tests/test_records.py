@@ -1,6 +1,7 @@
 """Pictures from disk: read, or refused with their name and a remedy."""
 
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gccpm_lib.datasets.records import DataError, read_image
+from gccpm_lib.datasets.records import DataError, picture_sizes, read_image
 
 
 def jpeg(picture: np.ndarray, *options) -> bytes:
@@ -98,3 +99,12 @@ def test_a_persons_name_is_its_file_name_and_the_record_is_fixed():
     assert record.name == "100_1.jpg" and record.box is None
     with pytest.raises(AttributeError):
         record.box = (0, 0, 1, 1)
+
+
+def test_a_few_bytes_that_claim_to_be_a_huge_picture_are_refused_before_they_fill_the_memory(tmp_path):
+    data = jpeg(noise_picture(16, 16))
+    at = data.index(b"\xff\xc0") + 5  # height and width in the frame's header
+    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 30000, 30000) + data[at + 4 :])
+    for read in (read_image, lambda path: picture_sizes([person(np.zeros((16, 3)), path=path)])):
+        with pytest.raises(DataError, match=r"a\.jpg: .*900000000 pixels"):
+            read(tmp_path / "a.jpg")

@@ -195,7 +195,7 @@ def test_one_number_shown_as_a_million_is_refused(tmp_path, shape):
     weights = lively_network(0, num_channels=8).state_dict()
     weights[BIAS] = torch.zeros(1).expand(shape)
     torch.save(weights, tmp_path / "lie.pt")
-    with pytest.raises(ValueError, match=r"lie\.pt: .*(bytes in a file of|more than any such network has)"):
+    with pytest.raises(ValueError, match=r"lie\.pt: .*(bytes in a file of|no such network has so many)"):
         load_network(tmp_path / "lie.pt", "bilinear")
 
 
@@ -214,7 +214,7 @@ def test_a_small_file_that_asks_for_a_large_network_gets_none(tmp_path):
     with pytest.raises(ValueError, match=r"lie\.safetensors: does not fit this network"):
         load_network(tmp_path / "lie.safetensors", "bilinear")
     save_file({**weights, "refinement_stages.50.x": torch.zeros(1)}, tmp_path / "lie.safetensors")
-    with pytest.raises(ValueError, match="num_refinement_stages 51: more than any such network has"):
+    with pytest.raises(ValueError, match="num_refinement_stages 51: no such network has so many"):
         load_network(tmp_path / "lie.safetensors", "bilinear")
 
 
@@ -311,3 +311,17 @@ def test_gccpm_predict_takes_the_file(shipped, tmp_path, monkeypatch):
         assert predict_command.predict(options) == 0
         answers.append((tmp_path / "found.csv").read_text())
     assert answers[0] == answers[1] and answers[0].startswith("a.png,")
+
+
+def test_odd_keys_and_complex_numbers_are_no_weights(tmp_path):
+    network = lively_network()
+    weights = network.state_dict()
+    torch.save({**weights, 3: torch.ones(2)}, tmp_path / "odd.pt")
+    assert load_network(tmp_path / "odd.pt").shape == network.shape
+    key = next(iter(weights))
+    torch.save({**weights, key: weights[key].to(torch.complex64)}, tmp_path / "complex.pt")
+    with pytest.raises(ValueError, match="is not a plain tensor"):
+        load_network(tmp_path / "complex.pt")
+    torch.save({**weights, "cpm.1.0.bias": torch.ones(0)}, tmp_path / "empty.pt")
+    with pytest.raises(ValueError, match="num_channels 0: no such network"):
+        load_network(tmp_path / "empty.pt")

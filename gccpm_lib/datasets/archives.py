@@ -1,6 +1,7 @@
 """Archives: unpack what a data set's authors packed, nested archives too, and never outside the folder."""
 
 import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from gccpm_lib.datasets.records import DataError
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+MAX_DEPTH = 4  # archives in archives; LIP's and COCO's have at most two
 
 
 def unpack_all(folder: str | Path) -> Iterator[Path]:
@@ -19,15 +21,17 @@ def unpack_all(folder: str | Path) -> Iterator[Path]:
     A file `<archive>.unpacked` marks what is done, so that a second call does nothing. Raises DataError for an archive
     that is cut off or has a member that points outside.
     """
-    waiting = sorted(path for path in Path(folder).rglob("*") if path.name.lower().endswith(ENDINGS))
+    waiting = [(path, 1) for path in sorted(Path(folder).rglob("*")) if path.name.lower().endswith(ENDINGS)]
     while waiting:
-        archive = waiting.pop(0)
+        archive, depth = waiting.pop(0)
+        if depth > MAX_DEPTH:
+            raise DataError(f"{archive}: the {depth}th archive inside one another; don't use it")
         mark = archive.with_name(archive.name + ".unpacked")
         if mark.exists():
             continue
         members = _unpack(archive)
         mark.touch()
-        waiting += [archive.parent / name for name in members if name.lower().endswith(ENDINGS)]
+        waiting += [(archive.parent / name, depth + 1) for name in members if name.lower().endswith(ENDINGS)]
         yield archive
 
 
@@ -43,6 +47,8 @@ def _unpack(archive: Path) -> list[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
         return members
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{archive}: {error.filename} is a file, but a folder has to be there; move it away") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -58,9 +64,12 @@ def _unpack_into(part: Path, archive: Path) -> list[str]:
             _check_whole(archive)
             with tarfile.open(archive) as file:
                 members = file.getnames()
+                link = next((member.name for member in file if not (member.isfile() or member.isdir())), None)
+                if link is not None:  # data sets have none; Python's own filter has let some through
+                    raise DataError(f"{archive}: member {link!r} is a link or a device; don't use this archive")
                 _check_members(archive, members, sum(member.size for member in file.getmembers()))
                 file.extractall(part, filter="data")
-    except tarfile.FilterError as error:  # a link out of the folder, a device
+    except tarfile.FilterError as error:
         raise DataError(f"{archive}: {error}; don't use this archive") from error
     except OSError as error:
         if error.errno is not None:  # the system's own trouble: disk full, no permission
@@ -68,7 +77,9 @@ def _unpack_into(part: Path, archive: Path) -> list[str]:
                 f"{archive}: can't be unpacked here ({error.strerror}); make room or change permissions"
             ) from error
         raise DataError(f"{archive}: archive cut off or damaged ({error}); download it again") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
+    except DataError:
+        raise
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         raise DataError(f"{archive}: archive cut off or damaged ({error}); download it again") from error
     return members
 

@@ -10,7 +10,6 @@ often nest a folder in one of the same name; folders are found either way. Coord
 
 import csv
 import io
-import math
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
 
 SPLITS = ("train", "val")
 K = LIP.num_joints
+MAX_COORDINATE = 1e6  # pixels; what is farther away was never measured in a picture
 
 
 def find(dataset_folder: str | Path, name: str) -> Path:
@@ -54,7 +54,7 @@ def read_test_images(dataset_folder: str | Path) -> list[Path]:
         folder, ids = find(dataset_folder, "testing_images"), find(dataset_folder, "test_id.txt")
     except DataError:
         return []
-    stems = [line.strip() for line in ids.read_text().splitlines() if line.strip()]
+    stems = [line.strip() for line in _read_text(ids).splitlines() if line.strip()]
     _check_names(ids, [f"{stem}.jpg" for stem in stems])
     return [folder / f"{stem}.jpg" for stem in stems]
 
@@ -96,10 +96,7 @@ def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = N
     name that comes twice, with the row (1-based); such rows are left out where there is a list to note them in.
     """
     path = Path(path)
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable csv file ({error}); unpack it again") from error
+    text = _read_text(path)
     lines = text.rstrip("\n").split("\n") if text else []
     if not lines:
         raise DataError(f"{path}: empty; unpack it again")
@@ -117,14 +114,22 @@ def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = N
     )
     for column in table.columns[1:]:
         if table[column].dtype.kind not in "fi":
-            _raise_for_cell(path, table[column])
+            table[column] = _numbers(path, table[column])
     names = table[0].tolist()
     _check_names(path, names)
     values = table.iloc[:, 1:].to_numpy(np.float64)
-    if np.isinf(values).any():
-        row = int(np.isinf(values).any(axis=1).argmax())
-        raise DataError(f"{path}, row {row + 1}: an infinite coordinate; correct or remove the row")
+    absurd = np.abs(values) > MAX_COORDINATE
+    if absurd.any():
+        row, column = np.argwhere(absurd)[0]
+        raise DataError(f"{path}, row {row + 1}: a coordinate of {values[row, column]:g}; correct or remove the row")
     return names, values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable text file ({error}); unpack it again") from error
 
 
 def _good_rows(path: Path, lines: list[str], num_columns: int, skipped: list[Skip]) -> list[str]:
@@ -134,8 +139,8 @@ def _good_rows(path: Path, lines: list[str], num_columns: int, skipped: list[Ski
         with noted(skipped, f"{path.name}, row {row}"):
             cells = line.split(",")
             _check_columns(path, [line], num_columns, row)
-            if not all(cell in _MISSING_TEXTS or _is_finite(cell) for cell in cells[1:]):
-                raise DataError(f"{path}, row {row}: a cell that is no finite number; correct the row")
+            if not all(cell in _MISSING_TEXTS or _is_coordinate(cell) for cell in cells[1:]):
+                raise DataError(f"{path}, row {row}: a cell that is no coordinate; correct the row")
             _check_names(path, [cells[0]], row)
             if cells[0] in seen:
                 raise DataError(f"{path}, row {row}: {cells[0]} comes twice; remove one of the rows")
@@ -146,9 +151,9 @@ def _good_rows(path: Path, lines: list[str], num_columns: int, skipped: list[Ski
     return good
 
 
-def _is_finite(cell: str) -> bool:
+def _is_coordinate(cell: str) -> bool:
     try:
-        return math.isfinite(float(cell)) and "_" not in cell
+        return abs(float(cell)) <= MAX_COORDINATE and "_" not in cell
     except ValueError:
         return False
 
@@ -164,9 +169,12 @@ _MISSING_TEXTS = ["nan", "NaN", "NAN"]
 _MISSING_CELLS = {column: _MISSING_TEXTS for column in range(1, 3 * K + 1)}
 
 
-def _raise_for_cell(path: Path, cells: pd.Series) -> None:
-    numbers = pd.to_numeric(cells, errors="coerce")
+def _numbers(path: Path, cells: pd.Series) -> pd.Series:
+    """A column that pandas took for text or for huge whole numbers; DataError for the first cell that is no number."""
+    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
     bad = numbers.isna() & ~cells.isna()
+    if not bad.any():
+        return numbers
     row = int(bad.to_numpy().argmax())
     raise DataError(
         f"{path}, row {row + 1}, column {int(cells.name) + 1}: {str(cells.iloc[row])[:40]!r} is not a number; "

@@ -1,6 +1,7 @@
 """The record that every data set is read into, and the error that every reader raises."""
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: picture missing; unpack the archive that holds it, or remove its row") from error
     if _is_cut_off(data):
         raise DataError(f"{path}: picture truncated ({len(data)} bytes); unpack it again")
+    _check_claim(path, data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:  # a header that claims more pixels than OpenCV reads
@@ -117,6 +119,16 @@ def read_image(path: str | Path) -> np.ndarray:
     if image is None:
         raise DataError(f"{path}: not a readable picture ({len(data)} bytes); unpack it again")
     return image
+
+
+def _check_claim(path: Path, data: bytes) -> None:
+    """DataError for a picture whose header claims more pixels than Pillow's limit: a few bytes could fill the memory."""
+    try:
+        Image.open(io.BytesIO(data)).close()
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {error}; don't use this picture") from error
+    except Exception:  # damaged in one of many ways, or not of Pillow's formats: OpenCV decides
+        return
 
 
 def _is_cut_off(data: bytes) -> bool:
@@ -137,6 +149,8 @@ def picture_sizes(persons: Sequence[Person]) -> np.ndarray:
             with Image.open(path) as image:
                 turned = image.getexif().get(ORIENTATION, 1) >= 5  # width and height change places
                 sizes[path] = image.size[:: -1 if turned else 1]
-        except OSError as error:
+        except Image.DecompressionBombError as error:
+            raise DataError(f"{path}: {error}; don't use this picture") from error
+        except Exception as error:  # Pillow's readers fail in many ways on damaged files
             raise DataError(f"{path}: picture missing or unreadable; unpack its archive again") from error
     return np.array([sizes[person.image_path] for person in persons]).reshape(-1, 2)
