@@ -14,11 +14,19 @@ from doit.runner import Runner
 from doit.task import Stream, dict_to_task
 
 from gccpm_lib import workbook
+from gccpm_lib.files import write_beside
 from gccpm_lib.profiles import Profile, read_notebook
 
 PAGE_FILES = ("markdown.py", "pages.py", "publishing.py", "site.py")
 # Only the runner itself uses these files, so an edit of one must not train again.
 RUNNER_FILES = ("__main__.py", "tasks.py", *PAGE_FILES)
+
+
+class WholeJsonDB(JsonDB):
+    """doit's state in a file that stays whole, whatever kills the runner while it is written."""
+
+    def dump(self):
+        write_beside(Path(self.name), self.codec.encode(self._db))
 
 
 class Progress(ZeroReporter):
@@ -47,7 +55,7 @@ def run_all(root: Path, profile: Profile) -> bool:
     """Bring every notebook and page up to date; True when something failed (the rest was done all the same)."""
     file = root / "runs" / profile.name / ".doit.json"
     try:
-        state = Dependency(JsonDB, str(file))
+        state = Dependency(WholeJsonDB, str(file))
     except DatabaseException as error:
         raise ValueError(f"{file}: not readable; remove it, and everything runs again ({error})") from error
     control = TaskControl([dict_to_task(task) for task in definitions(root, profile)])

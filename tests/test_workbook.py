@@ -218,3 +218,14 @@ def test_one_notebook_makes_several_pages(project, capsys):
     assert counts(project)[0] == 2
     assert main(["reproduce", "--profile", "two", "--set", "01_prep_lagre.base_lr=0.5"]) == 2
     assert "did you mean '01_prep_large'" in capsys.readouterr().err
+
+
+def test_the_state_stays_whole_when_writing_it_is_cut_off(tmp_path, monkeypatch):
+    state = tasks.WholeJsonDB(str(tmp_path / ".doit.json"), json.JSONEncoder())
+    state.set("one", "result", 1)
+    state.dump()
+    state.set("two", "result", 2)
+    monkeypatch.setattr(Path, "replace", lambda *_: 1 / 0)  # killed before the new file takes the old one's place
+    with pytest.raises(ZeroDivisionError):
+        state.dump()
+    assert json.loads((tmp_path / ".doit.json").read_text()) == {"one": {"result": 1}}
