@@ -23,7 +23,9 @@ def random_affine(
 
 def _angle(rng: np.random.Generator, recipe: Recipe) -> float:
     turns = rng.random() < recipe.rotation_probability
-    return rng.uniform(-recipe.rotation_degrees, recipe.rotation_degrees) if turns else 0.0
+    degrees = rng.uniform(-recipe.rotation_degrees, recipe.rotation_degrees) if turns else 0.0
+    half_turn = recipe.half_turn_probability and rng.random() < recipe.half_turn_probability
+    return degrees + 180 if half_turn else degrees
 
 
 def _scale(rng: np.random.Generator, recipe: Recipe) -> float:

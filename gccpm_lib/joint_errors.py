@@ -20,6 +20,7 @@ from gccpm_lib.skeletons import LIP, Skeleton
 KINDS = ("good", "jitter", "inversion", "swap", "miss", "undetected")  # names of the codes
 GOOD, JITTER, INVERSION, SWAP, MISS, UNDETECTED = range(6)
 NOT_SCORED = -1
+DIRECTIONS = {"upright": 45, "leaning or lying": 135, "upside down": 180}  # degrees from upright, up to and including
 LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 GOOD_LIMIT = math.sqrt(-math.log2(0.85))  # the error, in tolerances, at which the similarity is 0.85: about 0.48
 
@@ -109,6 +110,29 @@ def by_joint(errors: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
         },
         index=skeleton.joints,
     )
+
+
+def trunk_angles(persons: Sequence[Person], skeleton: Skeleton) -> np.ndarray:
+    """How far each trunk, from between the hips to between the shoulders, is turned from upright: (N,) degrees 0..180.
+
+    nan where one of the four joints isn't labelled, or where the two ends lie on one spot.
+    """
+    truth = _keypoints(persons, skeleton)
+    shoulders, hips = ([skeleton.find(side, limb) for side in ("right", "left")] for limb in ("shoulder", "hip"))
+    if None in (*shoulders, *hips):
+        return np.full(len(truth), np.nan)
+    x, y = (truth[:, shoulders, :2].mean(axis=1) - truth[:, hips, :2].mean(axis=1)).T
+    known = (truth[:, shoulders + hips, 2] > 0).all(axis=1) & (np.hypot(x, y) > 0)
+    return np.where(known, np.degrees(np.abs(np.arctan2(x, -y))), np.nan)
+
+
+def by_direction(persons: Sequence[Person], errors: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
+    """A row per direction of the trunk (`DIRECTIONS`): how many persons, and percent found of the limb joints."""
+    angles, rows, least = trunk_angles(persons, skeleton), {}, -1
+    for name, most in DIRECTIONS.items():
+        chosen = (angles > least) & (angles <= most)
+        rows[name], least = (int(chosen.sum()), limb_score(errors[chosen], skeleton)), most
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["persons", "limb joints found (%)"])
 
 
 def limb_score(errors: np.ndarray, skeleton: Skeleton) -> float:

@@ -17,6 +17,7 @@ from gccpm_lib.outputs import Predicted
 from gccpm_lib.prediction import PosePredictor, person_score
 from gccpm_lib.progress import tqdm
 from gccpm_lib.sources import Frame, Source, batches, list_sources, read_frames
+from gccpm_lib.weight_files import SHIPPED_NETWORK
 
 Finder = WholePictures | BoxFile | Detector
 STOPPED = 130  # the shell's exit status for Ctrl-C
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `gccpm predict`; their names are those of the released validation script where it has them."""
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="pictures, folders of pictures, videos, camera:0 (until Ctrl-C)")
-    add("--checkpoint-path", metavar="C", help="network to predict with")
+    network = f"network to predict with: a file, or the name of one that ships; default {SHIPPED_NETWORK}"
+    add("--checkpoint-path", metavar="C", default=SHIPPED_NETWORK, help=network)
     add("--recipe", default="", help="for published files, which don't say: lip-published, ...")
     add("--upsampling", choices=("bilinear", "nearest"), help="for published files: LIP, COCO")
     add("--input-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
@@ -87,8 +89,6 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if not options.checkpoint_path:
-        raise ValueError("no network given; name one by --checkpoint-path, such as runs/sample/02_train_lip/checkpoint.pt")
     if options.boxes and options.detector:
         raise ValueError("--boxes and --detector are two ways to say whom to predict; give one of them")
     if options.detector_weights and not options.detector:

@@ -35,6 +35,7 @@ class Recipe:
     # augmentation
     rotation_degrees: float  # uniform in +-
     rotation_probability: float
+    half_turn_probability: float  # turned by 180 degrees more: acrobats and divers are upside down
     canvas_grows: bool  # "letterbox": a turned picture is fitted whole, so the person shrinks; else corners are cut off
     scale_range: tuple[float, float]  # picture grows by a uniform factor ("box": the box grows)
     scale_probability: float
@@ -90,6 +91,7 @@ LIP_PUBLISHED = Recipe(
     upsampling="bilinear",
     rotation_degrees=40.0,
     rotation_probability=1.0,
+    half_turn_probability=0.0,
     canvas_grows=True,
     scale_range=(0.8, 1.5),
     scale_probability=0.5,

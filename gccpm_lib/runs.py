@@ -42,6 +42,7 @@ class Run:
     input_size: tuple[int, int] | None = None  # height, width
     sigma: float | None = None
     rotation_degrees: float | None = None
+    half_turn_probability: float | None = None
     base_lr: float | None = None
     batch_size: int | None = None
     num_epochs: int | None = None

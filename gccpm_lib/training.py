@@ -29,6 +29,7 @@ from gccpm_lib.datasets.layouts import read_persons, with_skeleton
 from gccpm_lib.datasets.records import DataError, Person, Skip
 from gccpm_lib.files import FolderBusy, locked, write_beside
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, give_batches, make_loader
+from gccpm_lib.memory import keep_freed_memory
 from gccpm_lib.objective import learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.prediction import PosePredictor, normalise
 from gccpm_lib.progress import tqdm
@@ -50,6 +51,7 @@ def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) 
     """
     if num_processes > 1:
         return train_by_torchrun(run, say, num_processes)
+    keep_freed_memory()
     skipped = []
     recipe, persons = read_training(run, skipped)
     validation = read_validation_of(run, recipe, skipped)

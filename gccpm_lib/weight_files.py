@@ -20,6 +20,7 @@ from gccpm_lib.skeletons import Skeleton
 
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_BACKBONE = SHIPPED / "mobilenet_v1_imagenet_half.safetensors"
+SHIPPED_NETWORK = "gccpm-2stage-leeds"  # what predicts where nobody names a network
 SAID = ("shape", "recipe", "input_size", "sigma", "skeleton", "about")  # what our files say about their network
 MAX_INPUT = 8192  # pixels on a side
 

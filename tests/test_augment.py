@@ -125,6 +125,21 @@ def test_lip_turns_up_to_40_degrees_on_a_canvas_grown_to_fit(seed):
     np.testing.assert_allclose(moved.mean(axis=0), (128, 128))
 
 
+@pytest.mark.parametrize(
+    "recipe, image, size", [(LIP_PUBLISHED, (30, 24), (32, 32)), (COCO_PUBLISHED, (300, 240), (384, 288))]
+)
+def test_a_half_turn_puts_every_pixel_on_the_opposite_one_as_often_as_asked(recipe, image, size):
+    who, rng = person(np.zeros((recipe.skeleton.num_joints, 3)), (50, 40, 150, 220)), np.random.default_rng(0)
+    upright, _ = random_affine(rng, who, image, plain(recipe), size)
+    turned = [random_affine(rng, who, image, plain(recipe, half_turn_probability=0.3), size)[0] for _ in range(500)]
+    different = [affine for affine in turned if not np.allclose(affine, upright)]
+    assert 0.25 < len(different) / 500 < 0.35
+    point = np.array([[10.0, 7.0]])
+    total = geometry.apply(upright, point) + geometry.apply(different[0], point)
+    middle = (size[1] / 2, size[0] / 2) if recipe.crop == "box" else ((size[1] - 1) / 2, (size[0] - 1) / 2)
+    np.testing.assert_allclose(total / 2, [middle], atol=1e-9)
+
+
 def test_lip_scales_half_of_the_pictures_by_the_published_range():
     recipe, rng = plain(LIP_PUBLISHED, scale_probability=0.5), np.random.default_rng(0)
     base = 256 / HEIGHT

@@ -287,3 +287,34 @@ def test_no_persons_at_all():
         empty = np.zeros((0, skeleton.num_joints, 2))
         assert joint_errors.kinds([], empty, skeleton).shape == empty.shape[:2]
         assert joint_errors.errors([], empty, skeleton).shape == empty.shape[:2]
+
+
+def leaning(degrees: float, hips=(40, 60)) -> Person:
+    """A LIP person whose trunk is turned by so much from upright, clockwise."""
+    keypoints = np.ones((16, 3), np.float32) * (500, 500, 2)
+    way = 100 * np.array([math.sin(math.radians(degrees)), -math.cos(math.radians(degrees))])
+    for joint in ("right_hip", "left_hip"):
+        keypoints[LIP.find(*joint.split("_")), :2] = hips
+    for joint in ("right_shoulder", "left_shoulder"):
+        keypoints[LIP.find(*joint.split("_")), :2] = hips + way
+    return Person(Path("a.jpg"), keypoints)
+
+
+def test_trunks_are_measured_from_upright_to_either_side():
+    persons = [leaning(degrees) for degrees in (0, 30, -30, 90, -120, 180)]
+    np.testing.assert_allclose(joint_errors.trunk_angles(persons, LIP), [0, 30, 30, 90, 120, 180], atol=1e-4)
+    persons[0].keypoints[LIP.find("left", "hip"), 2] = 0
+    assert np.isnan(joint_errors.trunk_angles(persons[:1], LIP)).all()
+    assert np.isnan(joint_errors.trunk_angles([labelled(1, 2, 3)], EYES)).all()
+
+
+def test_limb_joints_are_pooled_by_direction_and_unknown_directions_left_out():
+    persons = [leaning(degrees) for degrees in (0, 45, 46, 135, 136, 180)]
+    persons.append(leaning(0))
+    persons[-1].keypoints[LIP.find("right", "shoulder"), 2] = 0
+    errors = np.zeros((7, 16))
+    errors[1] = 2  # one of the two upright ones
+    errors[4:6, LIP.find("left", "wrist")] = 2  # one limb joint of twelve
+    table = joint_errors.by_direction(persons, errors, LIP)
+    assert table["persons"].to_dict() == {"upright": 2, "leaning or lying": 2, "upside down": 2}
+    np.testing.assert_allclose(table["limb joints found (%)"], [50, 100, 100 * 11 / 12])
