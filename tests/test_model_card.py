@@ -1,0 +1,127 @@
+"""Model cards: every number is that of the file; steps, intervals and neighbours worked out by hand."""
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import lively_network
+
+from gccpm_lib import checkpoints, evaluation, model_card, training, weight_files
+from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.datasets.rendered import render_coco, render_lip
+from gccpm_lib.prediction import PosePredictor
+from gccpm_lib.recipes import LIP_MODERN
+from gccpm_lib.skeletons import COCO
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A network trained in two steps of one epoch, its file and its card."""
+    folder = tmp_path_factory.mktemp("card")
+    render_lip(folder / "lip", num_train=8, num_val=6, seed=3)
+    render_coco(folder / "coco", num_train_images=1, num_val_images=2, seed=3)
+    common = dict(
+        dataset_folder=str(folder / "lip"), num_epochs=1, batch_size=4, num_val_persons=0, num_refinement_stages=1
+    )
+    first = training.Run(output_folder=str(folder / "one"), input_size=(32, 32), **common)
+    second = training.Run(
+        output_folder=str(folder / "two"), input_size=(64, 64), sigma=5.0, half_turn_probability=0.25,
+        checkpoint_path=str(first.checkpoint_file), from_mobilenet=False, base_lr=1e-4, **common,
+    )  # fmt: skip
+    for run in (first, second):
+        training.train(run, say=lambda _: None)
+    (folder / "shelf").mkdir()
+    arguments = [second.checkpoint_file, "--name", "gccpm-test", "--folder", folder / "shelf", "--photos", folder / "lip"]
+    arguments += ["--rendered", folder / "lip", "--scenes", folder / "coco", "--published", first.checkpoint_file]
+    model_card.main([str(argument) for argument in arguments])
+    return folder, second.checkpoint_file
+
+
+def test_the_file_says_how_its_network_came_about(published):
+    folder, _ = published
+    about = checkpoints.read_checkpoint(folder / "shelf" / "gccpm-test.safetensors")["about"]
+    first, second = about["steps"]
+    assert (first["input_size"], first["epochs"], first["pictures"]) == ([32, 32], 1, 8)
+    assert (second["input_size"], second["sigma"], second["base_lr"]) == ([64, 64], 5.0, 1e-4)
+    assert second["half_turn_probability"] == 0.25 and first["half_turn_probability"] is None
+    assert 0 < first["hours"] < 1 and about["terms"].startswith("research use")
+
+
+def test_the_card_gives_the_scores_of_the_file(published):
+    folder, _ = published
+    file, card = folder / "shelf" / "gccpm-test.safetensors", (folder / "shelf" / "gccpm-test.md").read_text()
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in card
+    network, persons = checkpoints.load_network(file), read_lip(folder / "lip", "val")
+    truth = np.stack([person.keypoints for person in persons])
+    for column, flip in enumerate((False, True)):
+        predictor = PosePredictor(network, checkpoints.recipe_of(file), flip=flip)
+        distances = evaluation.normalised_distances(truth, predictor.predict_persons(persons))
+        (row,) = re.findall(r"^\| 12 limb joints \| (.*) \|$", card, re.M)[:1]
+        score, low, high = map(float, re.findall(r"[\d.]+", row.split("|")[column]))
+        assert score == pytest.approx(evaluation.joint_pckh(distances), abs=0.051) and low <= score <= high
+    assert "32 x 32" in card and "64 x 64" in card and "25 %" in card
+    assert "{{" not in card and "undefined" not in card.lower()
+
+
+def test_the_half_precision_file_predicts_as_the_checkpoint(published):
+    folder, checkpoint = published
+    whole = checkpoints.load_network(checkpoint).state_dict()
+    half = checkpoints.load_network(folder / "shelf" / "gccpm-test.safetensors").state_dict()
+    for key, value in whole.items():
+        np.testing.assert_allclose(half[key], value, rtol=1e-3, atol=1e-6, err_msg=key)
+
+
+def test_groups_are_the_papers_columns_with_intervals_around_them():
+    rng = np.random.default_rng(0)
+    distances = np.where(rng.random((80, 16)) < 0.1, np.nan, rng.random((80, 16)))
+    table = model_card.pooled(distances, model_card.GROUPS)
+    columns = evaluation.pckh(distances)
+    for name in ("Sho.", "Wri.", "Ank.", "Avg."):
+        assert table.loc[name, "found"] == pytest.approx(columns[name])
+        np.testing.assert_allclose(table.loc[name, ["low", "high"]], evaluation.pckh_intervals(distances)[name])
+    assert table.loc["12 limb joints", "found"] == pytest.approx(evaluation.joint_pckh(distances))
+
+
+def test_predictions_differ_by_what_was_moved():
+    keypoints = np.zeros((2, 16, 3))
+    keypoints[:, evaluation.HEAD_TOP, 1], keypoints[:, :, 2] = -10, 1  # a head of 10 pixels
+    persons = [Person(Path("a.jpg"), k) for k in keypoints]
+    moved = keypoints.copy()
+    moved[0, 0, :2] += (30, 40)
+    moved[1, 1, 0] += 4
+    answer = model_card.parity(moved, keypoints, persons)
+    assert answer == {"same": 100 * 30 / 32, "farthest": 50, "points": pytest.approx(-100 / 24)}
+
+
+def test_a_lip_networks_joints_are_read_under_cocos_names(tmp_path):
+    import cv2
+
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8))
+    network, recipe = lively_network(0), replace(LIP_MODERN, input_size=(64, 64))
+    person = Person(path, np.zeros((17, 3), np.float32), (20, 30, 40, 60), 1, 1, 100.0)
+    found = model_card.in_box(network, recipe, person)
+    own = PosePredictor(network, recipe, flip=True).predict(cv2.imread(str(path)), [(15, 22.5, 50, 75)])[0]
+    for name, lip_name in (("left_wrist", "l_wrist"), ("right_ankle", "r_ankle"), ("left_hip", "l_hip")):
+        np.testing.assert_array_equal(found[COCO.joints.index(name)], own[recipe.skeleton.joints.index(lip_name)])
+    assert np.isnan(found[COCO.joints.index("nose")]).all() and np.isfinite(found).all(axis=1).sum() == 12
+
+
+def test_a_neighbour_is_whoever_covers_most_of_the_box():
+    boxes = {"a": [(0, 0, 10, 10), (5, 5, 10, 10), (9, 0, 10, 10), (50, 50, 5, 5)], "b": [(0, 0, 10, 10)]}
+    persons = [Person(Path(path), np.zeros((17, 3)), box) for path, own in boxes.items() for box in own]
+    shares = [model_card._others_share(person, persons) for person in persons]
+    np.testing.assert_allclose(shares, [0.25, 0.3, 0.3, 0, 0])
+
+
+def test_the_shipped_networks_card_is_of_the_shipped_file():
+    for name in weight_files.shipped_networks():
+        file = weight_files.find(name)
+        card = file.with_suffix(".md").read_text()
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in card, f"{name}: run gccpm_lib.model_card again"
+        about = checkpoints.read_checkpoint(name)["about"]
+        assert all(f"{step['pictures']:,}" in card for step in about["steps"]) and about["terms"] in card
