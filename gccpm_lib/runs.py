@@ -182,11 +182,12 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     if saved is None:
         return None
     own, then = _as_json(run), {**DEFAULTS, **saved.get("run", {})}  # a file older than an option had its default
-    differing = [name for name in own if name not in FREE_TO_CHANGE and own[name] != then.get(name)]
+    started = start_hash(run)
+    free = FREE_TO_CHANGE | ({"checkpoint_path"} if started and saved.get("start") == started else set())
+    differing = [name for name in own if name not in free and own[name] != then.get(name)]
     changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
     if saved.get("data", data) != data:
         changes.append("other training persons, labels or joints")
-    started = start_hash(run)
     if started and saved.get("start", started) != started:
         changes.append("other weights in checkpoint_path")
     processes = saved.get("num_processes", 1), distributed.num_processes()

@@ -81,11 +81,11 @@ def digest(inputs: Iterable[Path | str], settings: object = None) -> str:
 
 
 def notebook_inputs(root: Path, source: Path) -> list[Path | str]:
-    """What a notebook's result depends on: its cells (not the outputs of working in it by hand) and the library."""
+    """What a notebook's result depends on: its cells (not the outputs of working in it by hand), library and weights."""
     cells = read_notebook(source)["cells"]
     texts = [f"{cell['cell_type']}\0{cell['source']}\0{cell['metadata'].get('tags', [])}" for cell in cells]
     library = [path for path in (root / "gccpm_lib").rglob("*.py") if path.name not in RUNNER_FILES]
-    return [*texts, *sorted(library)]
+    return [*texts, *sorted(library), *sorted((root / "gccpm_lib" / "weights").glob("*.safetensors"))]
 
 
 def _notebook_task(root: Path, profile: Profile, name: str) -> dict:

@@ -229,6 +229,16 @@ def test_a_checkpoint_older_than_an_option_is_gone_on_from(run):
     assert "fresh_refinement False -> True" in said[0]
 
 
+def test_the_weights_that_a_run_began_with_may_be_called_by_another_name(run, tmp_path):
+    """The project's folder may be moved, or a path be given whole: the weights count."""
+    first = replace(run, num_epochs=1, num_train_persons=2)
+    train(first, quiet)
+    second = elsewhere(first, checkpoint_path=str(first.checkpoint_file), from_mobilenet=False)
+    history = train(second, quiet)
+    same = shutil.copy(first.checkpoint_file, tmp_path / "the_same.pt")
+    assert json.dumps(train(replace(second, checkpoint_path=str(same)), quiet)) == json.dumps(history)
+
+
 def test_other_seeds_end_elsewhere(run):
     run = replace(run, num_epochs=1, num_val_persons=0, num_train_persons=4)
     train(run, quiet)
