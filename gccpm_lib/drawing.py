@@ -15,10 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, read_person_image
 from gccpm_lib.recipes import Recipe
-from gccpm_lib.skeletons import VISIBLE, Skeleton
+from gccpm_lib.skeletons import OCCLUDED, VISIBLE, Skeleton
 
 COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#7A7A7A"}  # Okabe and Ito's vermilion and blue
 SHOWN_SCORES = ("Avg.", "Head", "Wri.", "Ank.", "AP", "AP50", "AP75", "AR")  # of the training curves
+UNSURE = 0.2  # a peak up to which the published COCO rule leaves a joint out of the person's score
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
@@ -88,6 +89,15 @@ def _draw_joint(canvas: np.ndarray, point: np.ndarray, side: str, hollow: bool, 
 def as_visible(keypoints: np.ndarray) -> np.ndarray:
     """Predictions (..., 3) with their score replaced by the label of a visible joint, for `draw_pose`."""
     return np.concatenate([keypoints[..., :2], np.full_like(keypoints[..., 2:], VISIBLE)], axis=-1)
+
+
+def by_score(keypoints: np.ndarray) -> np.ndarray:
+    """Predictions (..., 3) with the label of a visible joint where their score is above UNSURE, else of an occluded one.
+
+    A part of the body that isn't in the picture, or that the network can't tell, is then drawn hollow.
+    """
+    labels = np.where(keypoints[..., 2:] > UNSURE, VISIBLE, OCCLUDED)
+    return np.concatenate([keypoints[..., :2], labels], axis=-1)
 
 
 def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 6) -> Figure:

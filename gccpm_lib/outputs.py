@@ -130,10 +130,10 @@ class Drawings(contextlib.AbstractContextManager):
         self.video: tuple[Source, cv2.VideoWriter, tuple[int, int]] | None = None  # the one being written, its size
 
     def add(self, frame: Frame, poses: np.ndarray) -> None:
-        """Draw poses (N, K, 3), all joints, on the frame; a source's frames come one after the other."""
+        """Draw poses (N, K, 3), all joints, unsure ones hollow, on the frame; a source's frames come one after the other."""
         if frame.source not in self.paths:
             return
-        drawn = drawing.draw_poses(frame.image, drawing.as_visible(poses), self.skeleton)
+        drawn = drawing.draw_poses(frame.image, drawing.by_score(poses), self.skeleton)
         drawn = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
         if frame.source.kind == "picture":
             write_beside(self.paths[frame.source], cv2.imencode(".jpg", drawn)[1].tobytes())

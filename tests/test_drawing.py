@@ -95,6 +95,11 @@ def test_predictions_become_visible_joints():
     assert found.tolist() == [[[1, 2, 2], [3, 4, 2]]]
 
 
+def test_unsure_joints_become_occluded_ones():
+    found = drawing.by_score(np.array([[[1.0, 2, 0.2], [3, 4, 0.21], [5, 6, -0.1]]]))
+    assert found.tolist() == [[[1, 2, 1], [3, 4, 2], [5, 6, 1]]]
+
+
 def test_a_map_lights_up_where_it_is_high_and_leaves_the_rest():
     crop, maps = np.full((64, 64, 3), 100, np.uint8), np.zeros((2, 8, 8), np.float32)
     maps[1, 2, 5] = 1

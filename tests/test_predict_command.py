@@ -13,10 +13,13 @@ from conftest import lively_network, noise_picture
 from test_outputs import frames_in
 from test_sources import cut, write_video
 
+from gccpm_lib import weight_files
 from gccpm_lib.__main__ import main
-from gccpm_lib.checkpoints import save_checkpoint
-from gccpm_lib.datasets.lip import read_predictions
+from gccpm_lib.checkpoints import load_network, recipe_of, save_checkpoint
+from gccpm_lib.datasets.lip import read_lip, read_predictions
+from gccpm_lib.datasets.rendered import render_lip
 from gccpm_lib.engines import open_predictor
+from gccpm_lib.evaluation import normalised_distances, pckh
 from gccpm_lib.prediction import PosePredictor, person_score
 
 
@@ -257,9 +260,21 @@ def test_a_batch_size_that_is_none_is_refused(predict, pictures, size, capsys):
     assert "not a whole number above 0" in capsys.readouterr().err
 
 
-def test_without_a_network_the_option_is_named(pictures, capsys):
-    assert main(["predict", str(pictures)]) == 2
-    assert "--checkpoint-path" in capsys.readouterr().err
+def test_without_a_network_the_one_that_ships_predicts(pictures, tmp_path):
+    files = [tmp_path / "default.csv", tmp_path / "named.csv"]
+    assert main(["predict", str(pictures), "--output-name", str(files[0])]) == 0
+    named = ["--checkpoint-path", weight_files.SHIPPED_NETWORK]
+    assert main(["predict", str(pictures), "--output-name", str(files[1]), *named]) == 0
+    assert files[0].read_text() == files[1].read_text() != ""
+
+
+def test_the_network_that_ships_finds_people_who_fill_the_picture(tmp_path):
+    """Rendered people, the like of whom it has never seen; twice as many joints as a guess would find."""
+    persons = read_lip(render_lip(tmp_path / "people", num_train=1, num_val=12, seed=5, progress=False), "val")
+    network, recipe = load_network(weight_files.SHIPPED_NETWORK), recipe_of(weight_files.SHIPPED_NETWORK)
+    found = PosePredictor(network, recipe).predict_persons(persons)
+    distances = normalised_distances(np.stack([person.keypoints for person in persons]), found)
+    assert pckh(distances)["Avg."] > 50
 
 
 def test_a_missing_checkpoint_is_one_line(pictures, tmp_path, capsys, monkeypatch):
