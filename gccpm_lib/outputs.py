@@ -130,7 +130,7 @@ class Drawings(contextlib.AbstractContextManager):
         self.video: tuple[Source, cv2.VideoWriter, tuple[int, int]] | None = None  # the one being written, its size
 
     def add(self, frame: Frame, poses: np.ndarray) -> None:
-        """Draw poses (N, K, 3), all joints, unsure ones hollow, on the frame; a source's frames come one after the other."""
+        """Draw poses (N, K, 3), unsure joints hollow, on the frame; a source's frames come one after the other."""
         if frame.source not in self.paths:
             return
         drawn = drawing.draw_poses(frame.image, drawing.by_score(poses), self.skeleton)
