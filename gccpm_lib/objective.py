@@ -11,12 +11,16 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     """Optimiser groups with absolute `lr` and `weight_decay`; each trained parameter is in exactly one.
 
     Convolution weights of the refinement stages learn at refinement_lr_factor times the base rate; biases at
-    bias_lr_factor times their layer's rate. Decay falls on non-depthwise convolution weights only.
+    bias_lr_factor times their layer's rate. Decay falls on non-depthwise convolution weights only. Frozen layers have no
+    group.
     """
+    frozen = tuple(f"model.{layer}." for layer in range(recipe.frozen_layers))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module_name, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             convolution = isinstance(module, nn.Conv2d)
+            if f"{module_name}.".startswith(frozen):
+                continue
             if not convolution and module_name.startswith("cpm.") and not recipe.train_cpm_norm:
                 continue
             refines = convolution and module_name.startswith("refinement_stages.")

@@ -59,6 +59,7 @@ class Recipe:
     weight_decay: float  # on non-depthwise convolution weights only
     refinement_lr_factor: float  # convolutions of the refinement stages
     bias_lr_factor: float  # biases of convolutions and batch normalisation
+    frozen_layers: int  # first layers of the backbone that stay as they are, batch normalisation too; 5: all above stride 8
     train_cpm_norm: bool  # published LIP never trains weight and bias of the batch normalisation in `cpm`
     schedule: str  # "plateau" (LIP), "steps" (COCO), "cosine"
     steps: tuple[int, ...]  # "steps": epochs at which the rate falls to a tenth
@@ -113,6 +114,7 @@ LIP_PUBLISHED = Recipe(
     weight_decay=5e-4,
     refinement_lr_factor=4.0,
     bias_lr_factor=2.0,
+    frozen_layers=0,
     train_cpm_norm=False,
     schedule="plateau",
     steps=(),

@@ -44,6 +44,7 @@ class Run:
     rotation_degrees: float | None = None
     half_turn_probability: float | None = None
     base_lr: float | None = None
+    frozen_layers: int | None = None  # first layers of the backbone that aren't trained
     batch_size: int | None = None
     num_epochs: int | None = None
     progressive: tuple[tuple[float, float], ...] | None = None
@@ -135,6 +136,7 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
         transfer.start_from(network, run.checkpoint_path, recipe, say, run.fresh_refinement)
     elif saved is None and run.checkpoint_path:
         saved = checkpoints.read_checkpoint(run.checkpoint_path)
+    network.model[: recipe.frozen_layers].requires_grad_(False)
     network = distributed.with_joint_norms(network, run.device).to(run.device, memory_format=torch.channels_last)
     make_optimizer = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     optimizer = make_optimizer(parameter_groups(network, recipe), fused=True)

@@ -117,6 +117,7 @@ def train_epoch(state: State, run: Run, recipe: Recipe, loader: DataLoader, say)
     batches = epoch_batches(len(loader.dataset), state.epoch, recipe, run.seed)
     shares = [distributed.share(batch) for batch in batches[state.batch :]]
     state.network.train()
+    state.network.model[: recipe.frozen_layers].eval()  # their batch normalisation stays as it is
     pending, then = [], time.perf_counter()
     with progress(state.epoch, len(loader.dataset)) as bar, interrupts_kept_back() as interrupted:
         bar.update(sum(map(len, batches[: state.batch])))

@@ -56,6 +56,13 @@ def test_published_lip_rates_and_decays_by_name():
             assert rates[name] == pytest.approx(expected), name
 
 
+def test_frozen_layers_are_in_no_group():
+    network = meta_network()
+    rates = rates_by_name(network, replace(LIP_MODERN, frozen_layers=2))
+    left_out = {name for name, _ in network.named_parameters()} - rates.keys()
+    assert left_out == {name for name, _ in network.named_parameters() if name.startswith(("model.0.", "model.1."))}
+
+
 @pytest.mark.parametrize(
     "name, rate, decay",
     [

@@ -14,7 +14,7 @@ from conftest import lively_network, write_coco, write_lip
 from torch import nn
 
 from gccpm_lib import runs, training
-from gccpm_lib.checkpoints import load_network, read_checkpoint, recipe_of
+from gccpm_lib.checkpoints import load_network, network_weights, read_checkpoint, recipe_of
 from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, make_loader
 from gccpm_lib.objective import parameter_groups
@@ -227,6 +227,22 @@ def test_a_checkpoint_older_than_an_option_is_gone_on_from(run):
     said = []
     train(replace(run, fresh_refinement=True), said.append)
     assert "fresh_refinement False -> True" in said[0]
+
+
+def test_frozen_layers_stay_as_they_were_to_the_last_bit(run):
+    """Their running statistics too, with and without a moving average of the weights."""
+    for ema_decay in (0.0, 0.9):
+        short = elsewhere(
+            run, f"frozen{ema_decay}", num_epochs=1, num_train_persons=4, frozen_layers=3, ema_decay=ema_decay
+        )
+        before = runs.start(replace(short, output_folder=short.output_folder + "_start"), short.full_recipe()).network
+        before = before.state_dict()
+        train(short, quiet)
+        for name, value in network_weights(read_checkpoint(short.checkpoint_file)).items():
+            if name.startswith(("model.0.", "model.1.", "model.2.")):
+                assert torch.equal(value, before[name]), name
+            elif name.endswith(("weight", "running_mean")):
+                assert not torch.equal(value, before[name]), name
 
 
 def test_the_weights_that_a_run_began_with_may_be_called_by_another_name(run, tmp_path):

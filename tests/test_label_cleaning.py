@@ -1,0 +1,106 @@
+"""Labels that a prediction contradicts: exchanged sides are put right, joints astray are dropped, the rest stays."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import lively_network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gccpm_lib import label_cleaning
+from gccpm_lib.checkpoints import save_network
+from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib.datasets.rendered import render_lip
+from gccpm_lib.label_cleaning import ARMS, LEGS, cleaned
+from gccpm_lib.recipes import LIP_MODERN
+from gccpm_lib.skeletons import LIP
+
+HEAD = 19.0  # of people whose joints reach over 100 pixels
+
+
+def people(count: int, seed: int = 0) -> np.ndarray:
+    """Visible joints at random places, among them two 100 pixels apart: a head counts 19 pixels."""
+    keypoints = np.full((count, 16, 3), 2.0)
+    keypoints[:, :, :2] = np.random.default_rng(seed).uniform(200, 299, (count, 16, 2))
+    keypoints[:, 6, :2], keypoints[:, 7, :2] = (200, 200), (300, 300)
+    return keypoints
+
+
+def sure(keypoints: np.ndarray) -> np.ndarray:
+    """Predictions on the labels, all peaks 1."""
+    return np.concatenate([keypoints[:, :, :2], np.ones_like(keypoints[:, :, 2:])], axis=2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_labels_that_the_network_agrees_with_stay(seed):
+    labels = people(3, seed)
+    corrected, counts = cleaned(labels, sure(labels))
+    np.testing.assert_array_equal(corrected, labels)
+    assert counts == {"arms": 0, "legs": 0, "joints": 0}
+
+
+@pytest.mark.parametrize("name, group", [("arms", ARMS), ("legs", LEGS)])
+def test_exchanged_sides_are_put_right_and_only_those(name, group):
+    truth = people(2)
+    wrong = truth.copy()
+    wrong[0, list(group)] = truth[0, LIP.flip_order][list(group)]
+    corrected, counts = cleaned(wrong, sure(truth))
+    np.testing.assert_array_equal(corrected, truth)
+    assert counts == {"arms": 0, "legs": 0, "joints": 0} | {name: 1}
+
+
+def test_a_gain_too_small_to_mean_anything_changes_nothing():
+    labels = people(1)
+    labels[0, list(LEGS), :2] = [(250 + 1.5 * (j > 2), 210 + 10 * min(j, 5 - j)) for j in range(6)]  # legs 1.5 pixels apart
+    found = sure(labels[:, LIP.flip_order])
+    found[0, list(ARMS)] = sure(labels)[0, list(ARMS)]
+    assert cleaned(labels, found)[1] == {"arms": 0, "legs": 0, "joints": 0}
+
+
+def test_a_joint_astray_is_dropped_where_the_network_is_sure():
+    labels = people(1)
+    found = sure(labels)
+    found[0, 9, 0] += 2.05 * HEAD
+    corrected, counts = cleaned(labels, found)
+    assert counts == {"arms": 0, "legs": 0, "joints": 1} and (corrected[0, 9] == 0).all()
+    np.testing.assert_array_equal(np.delete(corrected, 9, axis=1), np.delete(labels, 9, axis=1))
+    found[0, 9, 2] = 0.49
+    assert cleaned(labels, found)[1]["joints"] == 0
+    found[0, 9] = (labels[0, 9, 0] + 1.95 * HEAD, labels[0, 9, 1], 1)
+    assert cleaned(labels, found)[1]["joints"] == 0
+
+
+def test_missing_joints_stay_missing_and_count_for_nothing():
+    labels = people(2)
+    labels[0] = 0
+    labels[1, list(ARMS)] = 0
+    corrected, counts = cleaned(labels, sure(people(2, seed=1)) * (1, 1, 0))
+    assert (corrected[0] == 0).all() and (corrected[1, list(ARMS)] == 0).all() and counts["arms"] == 0
+
+
+def test_the_written_set_has_the_same_pictures_and_validation_labels(tmp_path):
+    source, target = render_lip(tmp_path / "lip", num_train=5, num_val=3, seed=1, progress=False), tmp_path / "cleaned"
+    recipe = replace(LIP_MODERN, input_size=(64, 64))
+    file = save_network(tmp_path / "n.safetensors", lively_network(0), recipe)
+    label_cleaning.main([str(file), str(source), str(target)])
+    before, after = (read_lip(folder, "train") for folder in (source, target))
+    assert [person.name for person in after] == [person.name for person in before]
+    assert all(person.image_path.exists() for person in after)
+    own = (source / "TrainVal_pose_annotations" / "lip_val_set.csv").read_bytes()
+    assert (target / "TrainVal_pose_annotations" / "lip_val_set.csv").read_bytes() == own
+    counts = json.loads((target / "cleaned.json").read_text())
+    assert counts["persons"] == 5 and set(counts) == {"arms", "legs", "joints", "persons"}
+    with pytest.raises(FileExistsError):
+        label_cleaning.main([str(file), str(source), str(target)])
+
+
+def test_what_is_written_is_read_as_it_was(tmp_path):
+    source = render_lip(tmp_path / "lip", num_train=4, num_val=1, seed=2, progress=False)
+    persons = read_lip(source, "train")
+    labels = np.stack([person.keypoints for person in persons])
+    label_cleaning.write_labels(source, tmp_path / "same", [person.name for person in persons], labels, {})
+    again = np.stack([person.keypoints for person in read_lip(tmp_path / "same", "train")])
+    np.testing.assert_allclose(again, labels, rtol=1e-5)
