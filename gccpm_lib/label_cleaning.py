@@ -17,12 +17,14 @@ import numpy as np
 
 from gccpm_lib import checkpoints
 from gccpm_lib.datasets import lip
+from gccpm_lib.evaluation import HEAD_TOP, NECK
 from gccpm_lib.files import write_beside
 from gccpm_lib.prediction import PosePredictor
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED
 
 ARMS, LEGS = (10, 11, 12, 13, 14, 15), (0, 1, 2, 3, 4, 5)  # joints of LIP that are exchanged together
 HEAD_SHARE = 0.19  # head size over the larger extent of the labelled joints: the median of Leeds Sports Pose Extended
+LEAST_LABELS = 8  # whoever has fewer is left as labelled: the extent says too little
 SWAP_GAIN = 0.3  # head sizes that the joints of a swapped group come nearer in the mean
 FAR, SURE = 2.0, 0.5  # head sizes from a peak of at least this height: such a label is dropped
 
@@ -60,19 +62,30 @@ def _mean(distances: np.ndarray) -> np.ndarray:
 
 
 def _distances(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Distances (N, 16) in head sizes that are estimated from the extent, nan where a joint isn't labelled."""
+    """Distances (N, 16) in head sizes, nan where a joint isn't labelled or its person has fewer than LEAST_LABELS.
+
+    A head size is HEAD_SHARE of the extent, or |head top - neck| where that is larger.
+    """
     labelled = keypoints[:, :, 2] > 0
+    labelled &= labelled.sum(axis=1, keepdims=True) >= LEAST_LABELS
     points = np.where(labelled[:, :, None], keypoints[:, :, :2], np.nan).astype(np.float64)
-    extent = np.array(
-        [np.ptp(own[known], axis=0).max() if known.any() else 0 for own, known in zip(points, labelled, strict=True)]
-    )
-    distance = np.linalg.norm(found[:, :, :2] - points, axis=2)
-    return distance / np.maximum(HEAD_SHARE * extent, 1)[:, None]
+    extents = [np.ptp(own[known], axis=0).max() if known.any() else 0 for own, known in zip(points, labelled, strict=True)]
+    heads = np.nan_to_num(np.linalg.norm(points[:, HEAD_TOP] - points[:, NECK], axis=1))
+    sizes = np.maximum(np.maximum(HEAD_SHARE * np.array(extents), heads), 1)
+    return np.linalg.norm(found[:, :, :2] - points, axis=2) / sizes[:, None]
 
 
 def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path) -> dict[str, int]:
-    """Predict the training persons with flip and write the cleaned data set; the counts. OSError where it exists."""
+    """Predict the training persons with flip and write the cleaned data set; the counts.
+
+    Raises FileExistsError where the target exists, and ValueError for a network of other joints, before it predicts.
+    """
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
+    if recipe.skeleton.joints != LIP.joints:
+        raise ValueError(
+            f"{checkpoint}: finds the joints of {recipe.skeleton.name}; labels in LIP's layout need a LIP network"
+        )
+    Path(target).mkdir(parents=True)
     persons = lip.read_lip(source, "train")
     found = PosePredictor(network, recipe, flip=True).predict_persons(persons)
     corrected, counts = cleaned(np.stack([person.keypoints for person in persons]), found)
@@ -80,10 +93,12 @@ def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path
 
 
 def write_labels(source, target, names: Sequence[str], keypoints: np.ndarray, counts: dict[str, int]) -> dict[str, int]:
-    """A data set that links the source's pictures and has these training labels."""
+    """A data set, in a folder that is there and empty, that links the source's pictures and has these training labels."""
     source, target = Path(source).resolve(), Path(target)
-    target.mkdir(parents=True)
-    (target / "TrainVal_images").symlink_to(lip.find(source, "train_images").parent)
+    for folder in ("train_images", "val_images"):
+        link = target / "TrainVal_images" / folder
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(lip.find(source, folder), target_is_directory=True)
     annotations = target / "TrainVal_pose_annotations"
     write_beside(annotations / "lip_val_set.csv", lip.find(source, "lip_val_set.csv").read_bytes())
     write_beside(annotations / "lip_train_set.csv", "".join(map(_row, names, keypoints)))

@@ -17,7 +17,7 @@ from gccpm_lib.outputs import Predicted
 from gccpm_lib.prediction import PosePredictor, person_score
 from gccpm_lib.progress import tqdm
 from gccpm_lib.sources import Frame, Source, batches, list_sources, read_frames
-from gccpm_lib.weight_files import SHIPPED_NETWORK
+from gccpm_lib.weight_files import SHIPPED_NETWORK, shipped_networks
 
 Finder = WholePictures | BoxFile | Detector
 STOPPED = 130  # the shell's exit status for Ctrl-C
@@ -89,6 +89,10 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.checkpoint_path in shipped_networks() and (options.recipe or options.upsampling):
+        raise ValueError(
+            f"{options.checkpoint_path} says its recipe itself; --recipe and --upsampling are for published files"
+        )
     if options.boxes and options.detector:
         raise ValueError("--boxes and --detector are two ways to say whom to predict; give one of them")
     if options.detector_weights and not options.detector:

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gccpm_lib import checkpoints, distributed, provenance, transfer
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.files import write_beside
-from gccpm_lib.network import GCCPM, STRIDE
+from gccpm_lib.network import BACKBONE_LAYERS, GCCPM, STRIDE
 from gccpm_lib.objective import parameter_groups
 from gccpm_lib.recipes import Recipe, get_recipe
 from gccpm_lib.skeletons import Skeleton
@@ -70,6 +70,8 @@ class Run:
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         full = dataclasses.replace(recipe, **{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()})
         check_input_size(full)
+        if not 0 <= full.frozen_layers <= 1 + len(BACKBONE_LAYERS):
+            raise ValueError(f"frozen_layers {full.frozen_layers}: the backbone has {1 + len(BACKBONE_LAYERS)} layers")
         if self.on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample {self.on_bad_sample!r}: give 'error' or 'skip'")
         return full

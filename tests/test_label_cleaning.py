@@ -14,7 +14,7 @@ from gccpm_lib.checkpoints import save_network
 from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.datasets.rendered import render_lip
 from gccpm_lib.label_cleaning import ARMS, LEGS, cleaned
-from gccpm_lib.recipes import LIP_MODERN
+from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.skeletons import LIP
 
 HEAD = 19.0  # of people whose joints reach over 100 pixels
@@ -25,6 +25,7 @@ def people(count: int, seed: int = 0) -> np.ndarray:
     keypoints = np.full((count, 16, 3), 2.0)
     keypoints[:, :, :2] = np.random.default_rng(seed).uniform(200, 299, (count, 16, 2))
     keypoints[:, 6, :2], keypoints[:, 7, :2] = (200, 200), (300, 300)
+    keypoints[:, 8, :2], keypoints[:, 9, :2] = (250, 250), (250, 240)  # a smaller head than the extent says
     return keypoints
 
 
@@ -77,8 +78,24 @@ def test_missing_joints_stay_missing_and_count_for_nothing():
     labels = people(2)
     labels[0] = 0
     labels[1, list(ARMS)] = 0
-    corrected, counts = cleaned(labels, sure(people(2, seed=1)) * (1, 1, 0))
-    assert (corrected[0] == 0).all() and (corrected[1, list(ARMS)] == 0).all() and counts["arms"] == 0
+    corrected, counts = cleaned(labels, sure(people(2)) + (500, 0, 0))
+    assert (corrected[0] == 0).all() and counts == {"arms": 0, "legs": 0, "joints": 10}
+
+
+def test_whoever_has_few_labels_is_left_alone():
+    labels = people(1)
+    labels[0, :9] = 0
+    assert cleaned(labels, sure(labels) + (500, 0, 0))[1] == {"arms": 0, "legs": 0, "joints": 0}
+
+
+def test_a_head_larger_than_the_extent_says_is_what_counts():
+    labels = people(1)
+    labels[0, 9, :2] = labels[0, 8, :2] + (0, 30)  # the extent says 19
+    found = sure(labels)
+    found[0, 0, 0] += 2.5 * HEAD
+    assert cleaned(labels, found)[1]["joints"] == 0
+    found[0, 0, 0] += HEAD
+    assert cleaned(labels, found)[1]["joints"] == 1
 
 
 def test_the_written_set_has_the_same_pictures_and_validation_labels(tmp_path):
@@ -101,6 +118,29 @@ def test_what_is_written_is_read_as_it_was(tmp_path):
     source = render_lip(tmp_path / "lip", num_train=4, num_val=1, seed=2, progress=False)
     persons = read_lip(source, "train")
     labels = np.stack([person.keypoints for person in persons])
+    (tmp_path / "same").mkdir()
     label_cleaning.write_labels(source, tmp_path / "same", [person.name for person in persons], labels, {})
     again = np.stack([person.keypoints for person in read_lip(tmp_path / "same", "train")])
     np.testing.assert_allclose(again, labels, rtol=1e-5)
+
+
+def test_a_flat_layout_is_cleaned_too(tmp_path):
+    """Its labels lie beside the pictures' folders; those of the cleaned set have to be found first."""
+    nested, flat = render_lip(tmp_path / "lip", num_train=3, num_val=1, seed=2, progress=False), tmp_path / "flat"
+    flat.mkdir()
+    for path in [*nested.glob("TrainVal_images/*"), *nested.glob("TrainVal_pose_annotations/*")]:
+        path.rename(flat / path.name)
+    persons = read_lip(flat, "train")
+    labels = np.stack([person.keypoints for person in persons])
+    labels[0, 0] = 0
+    (tmp_path / "target").mkdir()
+    label_cleaning.write_labels(flat, tmp_path / "target", [person.name for person in persons], labels, {})
+    assert read_lip(tmp_path / "target", "train")[0].keypoints[0, 2] == 0
+    assert all(person.image_path.exists() for split in ("train", "val") for person in read_lip(tmp_path / "target", split))
+
+
+def test_a_network_of_other_joints_is_refused_before_anything_is_written(tmp_path):
+    file = save_network(tmp_path / "n.safetensors", lively_network(0), COCO_MODERN)
+    with pytest.raises(ValueError, match="need a LIP network"):
+        label_cleaning.write_cleaned(file, tmp_path, tmp_path / "target")
+    assert not (tmp_path / "target").exists()

@@ -268,6 +268,12 @@ def test_without_a_network_the_one_that_ships_predicts(pictures, tmp_path):
     assert files[0].read_text() == files[1].read_text() != ""
 
 
+@pytest.mark.parametrize("option", ["--recipe=coco-modern", "--upsampling=nearest"])
+def test_the_network_that_ships_takes_no_options_of_published_files(pictures, option, capsys):
+    assert main(["predict", str(pictures), option]) == 2
+    assert "says its recipe itself" in capsys.readouterr().err
+
+
 def test_the_network_that_ships_finds_people_who_fill_the_picture(tmp_path):
     """Rendered people, the like of whom it has never seen; twice as many joints as a guess would find."""
     persons = read_lip(render_lip(tmp_path / "people", num_train=1, num_val=12, seed=5, progress=False), "val")

@@ -245,6 +245,12 @@ def test_frozen_layers_stay_as_they_were_to_the_last_bit(run):
                 assert not torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("number", [-1, 13])
+def test_more_frozen_layers_than_there_are_are_refused(run, number):
+    with pytest.raises(ValueError, match="backbone has 12 layers"):
+        replace(run, frozen_layers=number).full_recipe()
+
+
 def test_the_weights_that_a_run_began_with_may_be_called_by_another_name(run, tmp_path):
     """The project's folder may be moved, or a path be given whole: the weights count."""
     first = replace(run, num_epochs=1, num_train_persons=2)
