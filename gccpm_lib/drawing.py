@@ -15,11 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, read_person_image
 from gccpm_lib.recipes import Recipe
-from gccpm_lib.skeletons import OCCLUDED, VISIBLE, Skeleton
+from gccpm_lib.skeletons import OCCLUDED, UNSURE, VISIBLE, Skeleton
 
 COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#7A7A7A"}  # Okabe and Ito's vermilion and blue
 SHOWN_SCORES = ("Avg.", "Head", "Wri.", "Ank.", "AP", "AP50", "AP75", "AR")  # of the training curves
-UNSURE = 0.2  # a peak up to which the published COCO rule leaves a joint out of the person's score
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 

@@ -127,11 +127,13 @@ def trunk_angles(persons: Sequence[Person], skeleton: Skeleton) -> np.ndarray:
 
 
 def by_direction(persons: Sequence[Person], errors: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
-    """A row per direction of the trunk (`DIRECTIONS`): how many persons, and percent found of the limb joints."""
+    """Persons and percent found of the limb joints by direction of the trunk (`DIRECTIONS`), and where it isn't known."""
     angles, rows, least = trunk_angles(persons, skeleton), {}, -1
     for name, most in DIRECTIONS.items():
         chosen = (angles > least) & (angles <= most)
         rows[name], least = (int(chosen.sum()), limb_score(errors[chosen], skeleton)), most
+    unknown = np.isnan(angles)
+    rows["not known"] = int(unknown.sum()), limb_score(errors[unknown], skeleton)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["persons", "limb joints found (%)"])
 
 

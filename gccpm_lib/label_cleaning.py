@@ -3,13 +3,15 @@
     python -m gccpm_lib.label_cleaning CHECKPOINT data/leeds_lip data/leeds_lip_cleaned
 
 writes a data set in LIP's layout: pictures are links to the first one's, validation labels are the same, training labels
-are corrected; cleaned.json counts the changes. Most of a noisy training set is right, and a network learns what most
-labels say. The idea, and the photographs with such labels, are Johnson and Everingham's ("Learning Effective Human Pose
-Estimation from Inaccurate Annotation", CVPR 2011).
+are corrected; cleaned.json counts the changes. Notebook 02's clean_labels_with does it before a training. Most of a
+noisy training set is right, and a network learns what most labels say. The idea, and the photographs with such labels,
+are Johnson and Everingham's ("Learning Effective Human Pose Estimation from Inaccurate Annotation", CVPR 2011).
 """
 
 import argparse
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +22,14 @@ from gccpm_lib.datasets import lip
 from gccpm_lib.evaluation import HEAD_TOP, NECK
 from gccpm_lib.files import write_beside
 from gccpm_lib.prediction import PosePredictor
+from gccpm_lib.runs import fingerprint
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED
 
 ARMS, LEGS = (10, 11, 12, 13, 14, 15), (0, 1, 2, 3, 4, 5)  # joints of LIP that are exchanged together
 HEAD_SHARE = 0.19  # head size over the larger extent of the labelled joints: the median of Leeds Sports Pose Extended
 LEAST_LABELS = 8  # whoever has fewer is left as labelled: the extent says too little
 SWAP_GAIN = 0.3  # head sizes that the joints of a swapped group come nearer in the mean
+COUNTS = "cleaned.json"
 FAR, SURE = 2.0, 0.5  # head sizes from a peak of at least this height: such a label is dropped
 
 
@@ -75,35 +79,58 @@ def _distances(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.linalg.norm(found[:, :, :2] - points, axis=2) / sizes[:, None]
 
 
+def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path) -> Path:
+    """The data set <folder>/<source>_cleaned_<hash of network and labels>, written if it isn't there yet."""
+    weights = checkpoints.network_weights(checkpoints.read_checkpoint(checkpoint))
+    key = checkpoints.weights_hash(weights) + fingerprint(lip.read_lip(source, "train"), LIP)
+    target = Path(folder) / f"{Path(source).name}_cleaned_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    if not target.exists():
+        write_cleaned(checkpoint, source, target)
+    return target
+
+
 def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path) -> dict[str, int]:
-    """Predict the training persons with flip and write the cleaned data set; the counts.
+    """Predict the training persons with flip and write the cleaned data set, whole or not at all; the counts.
 
     Raises FileExistsError where the target exists, and ValueError for a network of other joints, before it predicts.
     """
+    target = Path(target)
+    if target.exists():
+        raise FileExistsError(f"{target}: exists already; remove it or give another folder")
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
     if recipe.skeleton.joints != LIP.joints:
         raise ValueError(
             f"{checkpoint}: finds the joints of {recipe.skeleton.name}; labels in LIP's layout need a LIP network"
         )
-    Path(target).mkdir(parents=True)
     persons = lip.read_lip(source, "train")
     found = PosePredictor(network, recipe, flip=True).predict_persons(persons)
     corrected, counts = cleaned(np.stack([person.keypoints for person in persons]), found)
-    return write_labels(source, target, [person.name for person in persons], corrected, {**counts, "persons": len(persons)})
+    counts["persons"] = len(persons)
+    write_labels(source, target, [person.name for person in persons], corrected, counts)
+    return counts
 
 
-def write_labels(source, target, names: Sequence[str], keypoints: np.ndarray, counts: dict[str, int]) -> dict[str, int]:
-    """A data set, in a folder that is there and empty, that links the source's pictures and has these training labels."""
-    source, target = Path(source).resolve(), Path(target)
+def write_labels(
+    source: str | Path, target: Path, names: Sequence[str], keypoints: np.ndarray, counts: dict[str, int]
+) -> None:
+    """A new data set that links the source's pictures, has these training labels (N, 16, 3) and tells the counts."""
+    source, part = Path(source).resolve(), target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
     for folder in ("train_images", "val_images"):
-        link = target / "TrainVal_images" / folder
-        link.parent.mkdir(exist_ok=True)
+        link = part / "TrainVal_images" / folder
+        link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(lip.find(source, folder), target_is_directory=True)
-    annotations = target / "TrainVal_pose_annotations"
+    annotations = part / "TrainVal_pose_annotations"
     write_beside(annotations / "lip_val_set.csv", lip.find(source, "lip_val_set.csv").read_bytes())
     write_beside(annotations / "lip_train_set.csv", "".join(map(_row, names, keypoints)))
-    write_beside(target / "cleaned.json", json.dumps(counts, indent=1))
-    return counts
+    write_beside(part / COUNTS, json.dumps(counts, indent=1))
+    part.rename(target)
+
+
+def counts_of(folder: str | Path) -> dict[str, int] | None:
+    """What cleaning changed: {"persons", "arms", "legs", "joints"}; None for a data set as it was labelled."""
+    file = Path(folder) / COUNTS
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def _row(name: str, keypoints: np.ndarray) -> str:

@@ -1,13 +1,14 @@
 """Publish a trained LIP network: a half-precision file and a model card in which every number was measured on that file.
 
-    python -m gccpm_lib.model_card CHECKPOINT --photos data/leeds_lip --rendered data/rendered_lip --scenes data/coco_small
+    python -m gccpm_lib.model_card CHECKPOINT --name gccpm-2stage-leeds --photos data/leeds_lip \\
+        --rendered data/rendered_lip --scenes data/coco_small --data gccpm_lib/templates/data_leeds.md
 
-writes gccpm_lib/weights/gccpm-2stage-leeds.safetensors and .md. --published C sets another training of the same photos
-beside it; --name and --folder are for another network.
+writes gccpm_lib/weights/gccpm-2stage-leeds.safetensors and .md, once all is measured. --data is what the card says of the
+photographs and their terms; --published C sets another training on the same photographs beside it.
 """
 
 import argparse
-import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,17 +17,19 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from gccpm_lib import bootstrap, checkpoints, evaluation, joint_errors, pages, provenance
+from gccpm_lib import bootstrap, checkpoints, evaluation, joint_errors, pages
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.records import Person, read_person_image
-from gccpm_lib.files import write_beside
+from gccpm_lib.files import sha256, write_beside
+from gccpm_lib.lineage import data_sets, training_steps
 from gccpm_lib.network import count_macs, count_parameters
 from gccpm_lib.prediction import PosePredictor
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
+from gccpm_lib.scoring import distances
 from gccpm_lib.shared_passes import predict_settings
-from gccpm_lib.skeletons import COCO, split_side
-from gccpm_lib.weight_files import SHIPPED, SHIPPED_NETWORK
+from gccpm_lib.skeletons import COCO, UNSURE, split_side
+from gccpm_lib.weight_files import SHIPPED
 
 SETTINGS = {"single scale": {}, "flip": {"flip": True}, "initial stage alone, flip": {"stage": 0, "flip": True}}
 GROUPS = {**evaluation.COLUMNS, "Avg.": evaluation.AVERAGE, "12 limb joints": evaluation.LIMB_JOINTS}
@@ -34,34 +37,13 @@ BOX_MARGIN = 1.25  # COCO's boxes end at the skin; photographs in LIP's layout h
 NEAR = 0.1  # somebody is near whose box covers more than this part of a person's own
 
 
-def training_steps(path: str | Path) -> list[dict]:
-    """What led to a checkpoint, first to last: its own training and, where it began with another's weights, that one's."""
-    saved = checkpoints.read_checkpoint(path)
-    run, history = saved["run"], saved["history"]
-    earlier = [] if run["from_mobilenet"] or not run["checkpoint_path"] else training_steps(run["checkpoint_path"])
-    step = {
-        "recipe": saved["recipe"],
-        "input_size": list(saved["input_size"]),
-        "sigma": saved["sigma"],
-        "base_lr": run["base_lr"],
-        "half_turn_probability": run.get("half_turn_probability"),
-        "epochs": len(history),
-        "pictures": round(sum(row["images_per_s"] * row["train_s"] for row in history)),
-        "hours": sum(row["train_s"] for row in history) / 3600,
-        "cpu": saved["provenance"]["cpu"],
-    }
-    return [*earlier, step]
-
-
-def publish(checkpoint: str | Path, folder: Path, name: str, photos: str | Path) -> Path:
-    """The checkpoint's network as <folder>/<name>.safetensors in half precision, with what led to it."""
-    about = {
-        "trained_on": f"train split of {Path(photos).name}, data hash {provenance.data_hash(photos)}",
-        "terms": "research use, as the photographs",
-        "steps": training_steps(checkpoint),
-    }
+def publish(checkpoint: str | Path, file: Path, terms: str) -> Path:
+    """The checkpoint's network in half precision, with what led to it: file (.safetensors)."""
+    steps = training_steps(checkpoint)
+    trained_on = ", ".join(f"{name} (training labels {data})" for name, data in data_sets(steps).items())
+    about = {"trained_on": trained_on, "terms": terms, "steps": steps}
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
-    return checkpoints.save_network(folder / f"{name}.safetensors", network, recipe, half=True, about=about)
+    return checkpoints.save_network(file, network, recipe, half=True, about=about)
 
 
 def pooled(distances: np.ndarray, groups: Mapping[str, Sequence[int]], seed: int = 0) -> pd.DataFrame:
@@ -75,9 +57,14 @@ def pooled(distances: np.ndarray, groups: Mapping[str, Sequence[int]], seed: int
         return pd.DataFrame({"found": 100 * hits / scored, "low": low, "high": high}, index=list(groups))
 
 
-def distances(persons: Sequence[Person], found: np.ndarray) -> np.ndarray:
-    """Distances (N, 16) in head sizes of predictions (N, 16, 3)."""
-    return evaluation.normalised_distances(np.stack([person.keypoints for person in persons]), found)
+def by_peak(distances: np.ndarray, found: np.ndarray) -> pd.DataFrame:
+    """How many joints were found in percent, of those with a peak up to UNSURE and of the others."""
+    scored, sure = ~np.isnan(distances), found[:, :, 2] > UNSURE
+    rows = {}
+    for name, chosen in ((f"up to {UNSURE:g}", scored & ~sure), (f"above {UNSURE:g}", scored & sure)):
+        hits = distances[chosen] <= 0.5
+        rows[name] = len(hits), 100 * float(hits.mean()) if len(hits) else float("nan")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)"])
 
 
 def parity(one: np.ndarray, other: np.ndarray, persons: Sequence[Person]) -> dict[str, float]:
@@ -88,25 +75,26 @@ def parity(one: np.ndarray, other: np.ndarray, persons: Sequence[Person]) -> dic
 
 
 def scene_scores(network: nn.Module, recipe: Recipe, folder: str | Path) -> pd.DataFrame:
-    """Limb joints found on COCO's labelled persons, by whether somebody else's box reaches into their own.
+    """Limb joints found on COCO's labelled persons, by whether another labelled person's box reaches into their own.
 
-    Each labelled box is grown by BOX_MARGIN and cut out; found is what has a keypoint similarity of 0.5 or more.
+    Each box is grown by BOX_MARGIN and cut out; found is what has a keypoint similarity of 0.5 or more.
     """
     persons = coco.read_coco(folder, "val")
-    found = np.stack([in_box(network, recipe, person) for person in tqdm(persons, desc="predict", leave=False)])
+    predictor = PosePredictor(network, recipe, flip=True)
+    found = np.stack([in_box(predictor, person) for person in tqdm(persons, desc="predict", leave=False)])
     errors, rows = joint_errors.errors(persons, found, COCO), {}
     near = np.array([_others_share(person, persons) > NEAR for person in persons])
-    for name, chosen in (("nobody else near", ~near), ("somebody else near", near)):
+    for name, chosen in (("no other labelled person near", ~near), ("another one near", near)):
         rows[name] = int(chosen.sum()), joint_errors.limb_score(errors[chosen], COCO)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["persons", "limb joints found (%)"])
 
 
-def in_box(network: nn.Module, recipe: Recipe, person: Person) -> np.ndarray:
+def in_box(predictor: PosePredictor, person: Person) -> np.ndarray:
     """A LIP network's joints of one COCO person, (17, 3) under COCO's names; nan for those that LIP lacks."""
     x, y, w, h = person.box
     grown = (x - w * (BOX_MARGIN - 1) / 2, y - h * (BOX_MARGIN - 1) / 2, w * BOX_MARGIN, h * BOX_MARGIN)
-    own = PosePredictor(network, recipe, flip=True).predict(read_person_image(person), [grown])[0]
-    joints = [recipe.skeleton.find(*split_side(name)) for name in COCO.joints]
+    own = predictor.predict(read_person_image(person), [grown])[0]
+    joints = [predictor.recipe.skeleton.find(*split_side(name)) for name in COCO.joints]
     return np.array([np.full(3, np.nan) if joint is None else own[joint] for joint in joints])
 
 
@@ -124,68 +112,82 @@ def _others_share(person: Person, persons: Sequence[Person]) -> float:
 
 
 def measure(file: Path, checkpoint: str, photos: str, rendered: str, scenes: str, published: str = "") -> dict:
-    """All numbers of the card."""
+    """All numbers of the card. Raises ValueError where published was trained on other photographs or labels."""
     network, recipe = checkpoints.load_network(file), checkpoints.recipe_of(file)
-    persons = lip.read_lip(photos, "val")
+    about = checkpoints.read_checkpoint(file)["about"]
+    persons, strangers = lip.read_lip(photos, "val"), lip.read_lip(rendered, "val")
+    other = _published(published, about["steps"], persons) if published else None
     found = predict_settings(network, recipe, SETTINGS, persons)
-    whole = predict_settings(checkpoints.load_network(checkpoint), recipe, {"flip": {"flip": True}}, persons)["flip"]
-    strangers = lip.read_lip(rendered, "val")
+    flip = found["flip"]
+    whole = PosePredictor(checkpoints.load_network(checkpoint), recipe, flip=True).predict_persons(persons)
+    rendered_found = PosePredictor(network, recipe, flip=True).predict_persons(strangers)
     joints = {name: [j] for j, name in enumerate(recipe.skeleton.joints)}
-    errors = joint_errors.errors(persons, found["flip"], recipe.skeleton)
+    errors = joint_errors.errors(persons, flip, recipe.skeleton)
     by_setting = {name: distances(persons, poses) for name, poses in found.items()}
-    other = {"steps": training_steps(published), **_scores_of(published, persons)} if published else None
     return {
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": sha256(file),
         "megabytes": file.stat().st_size / 1e6,
         "parameters": count_parameters(network),
         "macs": count_macs(network, recipe.input_size),
+        "stages": network.shape["num_refinement_stages"] + 1,
         "recipe": recipe,
-        "about": checkpoints.read_checkpoint(file)["about"],
+        "about": about,
         "num_train": len(lip.read_lip(photos, "train")),
         "num_persons": len(persons),
         "columns": {name: pooled(d, GROUPS) for name, d in by_setting.items()},
         "joints": {name: pooled(by_setting[name], joints) for name in ("single scale", "flip")},
         "directions": joint_errors.by_direction(persons, errors, recipe.skeleton),
-        "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, found["flip"], recipe.skeleton), recipe.skeleton),
-        "parity": parity(found["flip"], whole, persons),
+        "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, flip, recipe.skeleton), recipe.skeleton),
+        "peaks": by_peak(by_setting["flip"], flip),
+        "parity": parity(flip, whole, persons),
         "num_rendered": len(strangers),
-        "rendered": pooled(distances(strangers, _flipped(network, recipe, strangers)), GROUPS),
+        "rendered": pooled(distances(strangers, rendered_found), GROUPS),
         "scenes": scene_scores(network, recipe, scenes),
         "published": other,
     }
 
 
-def _scores_of(checkpoint: str, persons: Sequence[Person]) -> dict:
+def _published(checkpoint: str, own_steps: Sequence[Mapping], persons: Sequence[Person]) -> dict:
+    """Another training on the photographs with which the network's own first step began: its steps and its scores."""
+    steps = training_steps(checkpoint)
+    if {step["data"] for step in steps} != {own_steps[0]["data"]}:
+        raise ValueError(
+            f"{checkpoint}: trained on {data_sets(steps)}, not on {data_sets(own_steps[:1])}; train it on these"
+        )
     recipe = checkpoints.recipe_of(checkpoint)
-    found = predict_settings(checkpoints.load_network(checkpoint), recipe, SETTINGS, persons)
-    return {"columns": {name: pooled(distances(persons, poses), GROUPS) for name, poses in found.items()}}
+    settings = {name: SETTINGS[name] for name in ("single scale", "flip")}
+    found = predict_settings(checkpoints.load_network(checkpoint), recipe, settings, persons)
+    return {"steps": steps, "columns": {name: pooled(distances(persons, poses), GROUPS) for name, poses in found.items()}}
 
 
-def _flipped(network: nn.Module, recipe: Recipe, persons: Sequence[Person]) -> np.ndarray:
-    return PosePredictor(network, recipe, flip=True).predict_persons(persons)
-
-
-def write_card(path: Path, name: str, measured: Mapping) -> Path:
-    """The card in Markdown, from templates/model_card.md.j2."""
+def write_card(path: Path, name: str, data: str, measured: Mapping) -> Path:
+    """The card in Markdown, from templates/model_card.md.j2; data: its section on photographs and terms, Markdown too."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pages.TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    return write_beside(path, environment.get_template("model_card.md.j2").render(name=name, **measured))
+    text = environment.get_template("model_card.md.j2").render(name=name, data=data.strip(), **measured)
+    return write_beside(path, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Publish and measure what the command line names."""
+    """Publish and measure what the command line names; a network of the same name is replaced when all is done."""
     parser = argparse.ArgumentParser(prog="python -m gccpm_lib.model_card", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="of a LIP recipe")
+    parser.add_argument("--name", required=True, help="by which load_network finds it")
     for option in ("photos", "rendered", "scenes"):
         parser.add_argument(f"--{option}", required=True, metavar="FOLDER")
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Markdown on the photographs and terms")
+    parser.add_argument("--terms", default="research use, as the photographs")
     parser.add_argument("--published", default="", metavar="CHECKPOINT")
-    parser.add_argument("--name", default=SHIPPED_NETWORK)
     parser.add_argument("--folder", type=Path, default=SHIPPED)
     options = parser.parse_args(arguments)
-    file = publish(options.checkpoint, options.folder, options.name, options.photos)
-    measured = measure(file, options.checkpoint, options.photos, options.rendered, options.scenes, options.published)
-    print(write_card(file.with_suffix(".md"), options.name, measured))
+    data = options.data.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms)
+        measured = measure(file, options.checkpoint, options.photos, options.rendered, options.scenes, options.published)
+        card = write_card(file.with_suffix(".md"), options.name, data, measured)
+        for written in (file, card):
+            print(written.replace(options.folder / written.name))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from gccpm_lib.network import STRIDE
 from gccpm_lib.peak_search import Term, enlarged_mean, fast_peaks, published_peaks
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
+from gccpm_lib.skeletons import UNSURE
 
 SHARED_BATCH = 16  # persons of several pictures at most in one batch
 
@@ -246,9 +247,9 @@ def _pictures_and_boxes(persons: Sequence[Person]) -> list[tuple[np.ndarray, Seq
 
 
 def person_score(keypoints: np.ndarray) -> float:
-    """Score of one person (K, 3), the published COCO rule: mean of the peaks above 0.2, or of all when none is."""
+    """Score of one person (K, 3), the published COCO rule: mean of the peaks above 0.2 (UNSURE), or of all when none is."""
     scores = keypoints[:, 2]
-    return float(scores[scores > 0.2].mean() if (scores > 0.2).any() else scores.mean())
+    return float(scores[scores > UNSURE].mean() if (scores > UNSURE).any() else scores.mean())
 
 
 def _pixels_of(box, image: np.ndarray) -> tuple[int, int, int, int]:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -45,17 +46,28 @@ def of_process() -> dict:
 def data_hash(folder: str | Path) -> str:
     """Folder -> 16 hex digits over all relative file names and sizes, and the content of its csv, json and txt files.
 
-    Pictures count by name and size only, so that a whole data set takes seconds. ValueError when there is no folder.
+    Pictures count by name and size only, so that a whole data set takes seconds. Linked folders count as if they were
+    there. ValueError when there is no folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder to hash; prepare the data set first")
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(_files(folder)):
         total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         if path.suffix.lower() in CONTENT_SUFFIXES:
             total.update(path.read_bytes())
     return total.hexdigest()[:16]
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """All files under a folder, through links too, unless one leads back to a folder above it."""
+    inside = (*above, folder.resolve())
+    for path in folder.iterdir():
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.resolve() not in inside:
+            yield from _files(path, inside)
 
 
 def _git(root: Path, *arguments: str) -> str | None:

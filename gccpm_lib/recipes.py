@@ -59,9 +59,7 @@ class Recipe:
     weight_decay: float  # on non-depthwise convolution weights only
     refinement_lr_factor: float  # convolutions of the refinement stages
     bias_lr_factor: float  # biases of convolutions and batch normalisation
-    frozen_layers: (
-        int  # first layers of the backbone that stay as they are, batch normalisation too; 5: up to the first at stride 8
-    )
+    frozen_layers: int  # first layers of the backbone that stay as they are, their statistics too; 5: up to stride 8
     train_cpm_norm: bool  # published LIP never trains weight and bias of the batch normalisation in `cpm`
     schedule: str  # "plateau" (LIP), "steps" (COCO), "cosine"
     steps: tuple[int, ...]  # "steps": epochs at which the rate falls to a tenth

@@ -112,7 +112,7 @@ def _readable_alone(persons: list[Person], subjects: list[Person], truth: dict, 
 def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:
     """Predictions (M, K, 3) of the subjects -> the paper's PCKh columns or COCO's ten scores, in percent."""
     if validation.truth is None:
-        return evaluation.pckh(_distances(validation, found))
+        return evaluation.pckh(distances(validation.persons, found))
     return average_precision.scores(_matches(validation, found))
 
 
@@ -147,14 +147,16 @@ def caveats(validation: Validation) -> list[str]:
 def intervals(validation: Validation, found: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:
     """95 % bootstrap interval of every score: over persons (LIP) or pictures (COCO)."""
     if validation.truth is None:
-        return evaluation.pckh_intervals(_distances(validation, found), seed=seed)
+        return evaluation.pckh_intervals(distances(validation.persons, found), seed=seed)
     return average_precision.intervals(_matches(validation, found), seed=seed)
 
 
 def gain(validation: Validation, found: np.ndarray, baseline: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """Difference of the main score to other predictions of the same subjects, with its 95 % interval: (gain, low, high)."""
     if validation.truth is None:
-        return evaluation.paired_interval(_distances(validation, found), _distances(validation, baseline), seed=seed)
+        return evaluation.paired_interval(
+            distances(validation.persons, found), distances(validation.persons, baseline), seed=seed
+        )
     return average_precision.paired_interval(_matches(validation, found), _matches(validation, baseline), seed=seed)
 
 
@@ -166,8 +168,8 @@ def curves(validation: Validation, found: np.ndarray) -> tuple[np.ndarray, dict[
         return 100 * recalls, series, "recall (%)", "precision (%)"
     thresholds = np.linspace(0, 1, 41)
     groups = {"all": evaluation.AVERAGE, **{n: evaluation.COLUMNS[n] for n in ("Head", "Wri.", "Hip", "Ank.")}}
-    distances = _distances(validation, found)
-    series = {name: evaluation.pckh_curve(distances, thresholds, joints) for name, joints in groups.items()}
+    by_joint = distances(validation.persons, found)
+    series = {name: evaluation.pckh_curve(by_joint, thresholds, joints) for name, joints in groups.items()}
     return thresholds, series, "threshold (head sizes)", "joints within (%)"
 
 
@@ -214,8 +216,9 @@ def write_predictions(path: Path, validation: Validation, found: np.ndarray) -> 
     return coco.write_results(file, subjects, found, person_scores(validation, found))
 
 
-def _distances(validation: Validation, found: np.ndarray) -> np.ndarray:
-    return evaluation.normalised_distances(np.stack([person.keypoints for person in validation.persons]), found)
+def distances(persons: Sequence[Person], found: np.ndarray) -> np.ndarray:
+    """Distances (N, 16) in head sizes of predictions (N, 16, 3) of LIP persons; nan where a joint isn't scored."""
+    return evaluation.normalised_distances(np.stack([person.keypoints for person in persons]), found)
 
 
 def _matches(validation: Validation, found: np.ndarray) -> average_precision.Matches:

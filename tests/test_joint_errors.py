@@ -308,13 +308,14 @@ def test_trunks_are_measured_from_upright_to_either_side():
     assert np.isnan(joint_errors.trunk_angles([labelled(1, 2, 3)], EYES)).all()
 
 
-def test_limb_joints_are_pooled_by_direction_and_unknown_directions_left_out():
+def test_limb_joints_are_pooled_by_direction_and_unknown_directions_have_a_row():
     persons = [leaning(degrees) for degrees in (0, 45, 46, 135, 136, 180)]
     persons.append(leaning(0))
     persons[-1].keypoints[LIP.find("right", "shoulder"), 2] = 0
     errors = np.zeros((7, 16))
     errors[1] = 2  # one of the two upright ones
     errors[4:6, LIP.find("left", "wrist")] = 2  # one limb joint of twelve
+    errors[6, LIP.find("left", "wrist")], errors[6, LIP.find("right", "shoulder")] = 2, np.nan  # one of eleven
     table = joint_errors.by_direction(persons, errors, LIP)
-    assert table["persons"].to_dict() == {"upright": 2, "leaning or lying": 2, "upside down": 2}
-    np.testing.assert_allclose(table["limb joints found (%)"], [50, 100, 100 * 11 / 12])
+    assert table["persons"].to_dict() == {"upright": 2, "leaning or lying": 2, "upside down": 2, "not known": 1}
+    np.testing.assert_allclose(table["limb joints found (%)"], [50, 100, 100 * 11 / 12, 100 * 10 / 11])

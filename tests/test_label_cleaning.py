@@ -1,6 +1,5 @@
 """Labels that a prediction contradicts: exchanged sides are put right, joints astray are dropped, the rest stays."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -108,9 +107,10 @@ def test_the_written_set_has_the_same_pictures_and_validation_labels(tmp_path):
     assert all(person.image_path.exists() for person in after)
     own = (source / "TrainVal_pose_annotations" / "lip_val_set.csv").read_bytes()
     assert (target / "TrainVal_pose_annotations" / "lip_val_set.csv").read_bytes() == own
-    counts = json.loads((target / "cleaned.json").read_text())
+    counts = label_cleaning.counts_of(target)
     assert counts["persons"] == 5 and set(counts) == {"arms", "legs", "joints", "persons"}
-    with pytest.raises(FileExistsError):
+    assert label_cleaning.counts_of(source) is None
+    with pytest.raises(FileExistsError, match="remove it"):
         label_cleaning.main([str(file), str(source), str(target)])
 
 
@@ -118,7 +118,6 @@ def test_what_is_written_is_read_as_it_was(tmp_path):
     source = render_lip(tmp_path / "lip", num_train=4, num_val=1, seed=2, progress=False)
     persons = read_lip(source, "train")
     labels = np.stack([person.keypoints for person in persons])
-    (tmp_path / "same").mkdir()
     label_cleaning.write_labels(source, tmp_path / "same", [person.name for person in persons], labels, {})
     again = np.stack([person.keypoints for person in read_lip(tmp_path / "same", "train")])
     np.testing.assert_allclose(again, labels, rtol=1e-5)
@@ -133,7 +132,6 @@ def test_a_flat_layout_is_cleaned_too(tmp_path):
     persons = read_lip(flat, "train")
     labels = np.stack([person.keypoints for person in persons])
     labels[0, 0] = 0
-    (tmp_path / "target").mkdir()
     label_cleaning.write_labels(flat, tmp_path / "target", [person.name for person in persons], labels, {})
     assert read_lip(tmp_path / "target", "train")[0].keypoints[0, 2] == 0
     assert all(person.image_path.exists() for split in ("train", "val") for person in read_lip(tmp_path / "target", split))
@@ -144,3 +142,25 @@ def test_a_network_of_other_joints_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(ValueError, match="need a LIP network"):
         label_cleaning.write_cleaned(file, tmp_path, tmp_path / "target")
     assert not (tmp_path / "target").exists()
+
+
+def test_cleaned_once_is_found_again_and_made_anew_for_other_labels(tmp_path, monkeypatch):
+    source = render_lip(tmp_path / "lip", num_train=3, num_val=1, seed=4, progress=False)
+    file = save_network(tmp_path / "n.safetensors", lively_network(0), replace(LIP_MODERN, input_size=(64, 64)))
+    first = label_cleaning.cleaned_once(file, source, tmp_path / "runs")
+    assert first.name.startswith("lip_cleaned_") and label_cleaning.counts_of(first)["persons"] == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(label_cleaning, "write_cleaned", None)
+        assert label_cleaning.cleaned_once(file, source, tmp_path / "runs") == first
+    labels = source / "TrainVal_pose_annotations" / "lip_train_set.csv"
+    labels.write_text(labels.read_text().splitlines()[0] + "\n")
+    second = label_cleaning.cleaned_once(file, source, tmp_path / "runs")
+    assert second != first and label_cleaning.counts_of(second)["persons"] == 1
+
+
+def test_an_interrupted_writing_leaves_nothing_in_the_way(tmp_path):
+    source = render_lip(tmp_path / "lip", num_train=2, num_val=1, seed=4, progress=False)
+    (tmp_path / "target.part" / "TrainVal_images").mkdir(parents=True)
+    (tmp_path / "target.part" / "TrainVal_images" / "train_images").symlink_to(tmp_path)
+    label_cleaning.write_labels(source, tmp_path / "target", ["a.jpg"], np.zeros((1, 16, 3)), {})
+    assert not (tmp_path / "target.part").exists() and (tmp_path / "target" / "cleaned.json").exists()

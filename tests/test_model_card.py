@@ -20,42 +20,70 @@ from gccpm_lib.skeletons import COCO
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A network trained in two steps of one epoch, its file and its card."""
+    """A network trained in two steps of one epoch, its file and its card; a folder, its checkpoint and the arguments."""
     folder = tmp_path_factory.mktemp("card")
-    render_lip(folder / "lip", num_train=8, num_val=6, seed=3)
+    render_lip(folder / "photos", num_train=8, num_val=6, seed=3)
+    render_lip(folder / "rendered", num_train=4, num_val=3, seed=4)
     render_coco(folder / "coco", num_train_images=1, num_val_images=2, seed=3)
     common = dict(
-        dataset_folder=str(folder / "lip"), num_epochs=1, batch_size=4, num_val_persons=0, num_refinement_stages=1
+        dataset_folder=str(folder / "photos"), num_epochs=1, batch_size=4, num_val_persons=0, num_refinement_stages=1
     )
     first = training.Run(output_folder=str(folder / "one"), input_size=(32, 32), **common)
     second = training.Run(
         output_folder=str(folder / "two"), input_size=(64, 64), sigma=5.0, half_turn_probability=0.25,
         checkpoint_path=str(first.checkpoint_file), from_mobilenet=False, base_lr=1e-4, **common,
     )  # fmt: skip
-    for run in (first, second):
+    other = training.Run(output_folder=str(folder / "other"), recipe="lip-published", input_size=(32, 32), **common)
+    for run in (first, second, other):
         training.train(run, say=lambda _: None)
     (folder / "shelf").mkdir()
-    arguments = [second.checkpoint_file, "--name", "gccpm-test", "--folder", folder / "shelf", "--photos", folder / "lip"]
-    arguments += ["--rendered", folder / "lip", "--scenes", folder / "coco", "--published", first.checkpoint_file]
-    model_card.main([str(argument) for argument in arguments])
-    return folder, second.checkpoint_file
+    (folder / "data.md").write_text("Painted by *nobody*.\n")
+    arguments = [
+        second.checkpoint_file,
+        "--name",
+        "gccpm-test",
+        "--folder",
+        folder / "shelf",
+        "--photos",
+        folder / "photos",
+    ]
+    arguments += ["--rendered", folder / "rendered", "--scenes", folder / "coco", "--data", folder / "data.md"]
+    arguments = [str(argument) for argument in arguments]
+    model_card.main([*arguments, "--published", str(other.checkpoint_file)])
+    return folder, second.checkpoint_file, arguments
 
 
 def test_the_file_says_how_its_network_came_about(published):
-    folder, _ = published
+    folder, _, _ = published
     about = checkpoints.read_checkpoint(folder / "shelf" / "gccpm-test.safetensors")["about"]
-    first, second = about["steps"]
-    assert (first["input_size"], first["epochs"], first["pictures"]) == ([32, 32], 1, 8)
-    assert (second["input_size"], second["sigma"], second["base_lr"]) == ([64, 64], 5.0, 1e-4)
-    assert second["half_turn_probability"] == 0.25 and first["half_turn_probability"] is None
-    assert 0 < first["hours"] < 1 and about["terms"].startswith("research use")
+    assert [step["input_size"] for step in about["steps"]] == [[32, 32], [64, 64]]
+    assert about["trained_on"].startswith("photos (training labels ") and about["terms"].startswith("research use")
+
+
+def test_the_card_says_what_stands_beside_it(published):
+    card = (published[0] / "shelf" / "gccpm-test.md").read_text()
+    _, beside = card.split("### Beside it: lip-published")
+    assert "| 1 | MobileNet | photos | lip-published | 32 x 32 |" in beside and "\nPainted by *nobody*.\n" in card
+    assert "3 rendered people" in card and "6 other persons" in card
+
+
+def test_a_training_on_other_labels_is_refused_and_the_old_files_stay(published):
+    folder, _, arguments = published
+    other = training.Run(
+        str(folder / "rendered"), str(folder / "elsewhere"), input_size=(64, 64), num_epochs=1, num_val_persons=0
+    )
+    training.train(other, say=lambda _: None)
+    before = {path: path.read_bytes() for path in (folder / "shelf").iterdir()}
+    with pytest.raises(ValueError, match=r"not on .*photos"):
+        model_card.main([*arguments, "--published", str(other.checkpoint_file)])
+    assert {path: path.read_bytes() for path in (folder / "shelf").iterdir()} == before
 
 
 def test_the_card_gives_the_scores_of_the_file(published):
-    folder, _ = published
+    folder, _, _ = published
     file, card = folder / "shelf" / "gccpm-test.safetensors", (folder / "shelf" / "gccpm-test.md").read_text()
     assert hashlib.sha256(file.read_bytes()).hexdigest() in card
-    network, persons = checkpoints.load_network(file), read_lip(folder / "lip", "val")
+    network, persons = checkpoints.load_network(file), read_lip(folder / "photos", "val")
     truth = np.stack([person.keypoints for person in persons])
     for column, flip in enumerate((False, True)):
         predictor = PosePredictor(network, checkpoints.recipe_of(file), flip=flip)
@@ -68,7 +96,7 @@ def test_the_card_gives_the_scores_of_the_file(published):
 
 
 def test_the_half_precision_file_predicts_as_the_checkpoint(published):
-    folder, checkpoint = published
+    folder, checkpoint, _ = published
     whole = checkpoints.load_network(checkpoint).state_dict()
     half = checkpoints.load_network(folder / "shelf" / "gccpm-test.safetensors").state_dict()
     for key, value in whole.items():
@@ -84,6 +112,16 @@ def test_groups_are_the_papers_columns_with_intervals_around_them():
         assert table.loc[name, "found"] == pytest.approx(columns[name])
         np.testing.assert_allclose(table.loc[name, ["low", "high"]], evaluation.pckh_intervals(distances)[name])
     assert table.loc["12 limb joints", "found"] == pytest.approx(evaluation.joint_pckh(distances))
+
+
+def test_joints_are_counted_by_the_height_of_their_peak():
+    found = np.zeros((1, 16, 3))
+    found[0, :5, 2] = 0.2, 0.21, 0.9, 0.1, 0.5
+    distances = np.full((1, 16), np.nan)
+    distances[0, :4] = 0.6, 0.5, 0.51, 0.1
+    table = model_card.by_peak(distances, found)
+    assert table["joints"].to_list() == [2, 2] and table["found (%)"].to_list() == [50, 50]
+    assert np.isnan(model_card.by_peak(distances[:, 5:], found[:, 5:])["found (%)"]).all()
 
 
 def test_predictions_differ_by_what_was_moved():
@@ -104,8 +142,9 @@ def test_a_lip_networks_joints_are_read_under_cocos_names(tmp_path):
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8))
     network, recipe = lively_network(0), replace(LIP_MODERN, input_size=(64, 64))
     person = Person(path, np.zeros((17, 3), np.float32), (20, 30, 40, 60), 1, 1, 100.0)
-    found = model_card.in_box(network, recipe, person)
-    own = PosePredictor(network, recipe, flip=True).predict(cv2.imread(str(path)), [(15, 22.5, 50, 75)])[0]
+    predictor = PosePredictor(network, recipe, flip=True)
+    found = model_card.in_box(predictor, person)
+    own = predictor.predict(cv2.imread(str(path)), [(15, 22.5, 50, 75)])[0]
     for name, lip_name in (("left_wrist", "l_wrist"), ("right_ankle", "r_ankle"), ("left_hip", "l_hip")):
         np.testing.assert_array_equal(found[COCO.joints.index(name)], own[recipe.skeleton.joints.index(lip_name)])
     assert np.isnan(found[COCO.joints.index("nose")]).all() and np.isfinite(found).all(axis=1).sum() == 12

@@ -174,3 +174,17 @@ def test_data_hash_sees_names_sizes_and_annotations(tmp_path):
     assert len({first, second, provenance.data_hash(tmp_path)}) == 3
     with pytest.raises(ValueError, match="no such folder"):
         provenance.data_hash(tmp_path / "none")
+
+
+def test_data_hash_is_the_same_through_links_and_ends_where_one_leads_back(tmp_path):
+    whole, linked = tmp_path / "whole", tmp_path / "linked"
+    (whole / "pictures").mkdir(parents=True)
+    linked.mkdir()
+    (whole / "pictures" / "a.jpg").write_bytes(b"xx")
+    (linked / "pictures").symlink_to(whole / "pictures", target_is_directory=True)
+    assert provenance.data_hash(linked) == provenance.data_hash(whole)
+    (whole / "pictures" / "a.jpg").write_bytes(b"xxx")
+    now = provenance.data_hash(linked)
+    (linked / "back").symlink_to(linked, target_is_directory=True)
+    (linked / "broken").symlink_to(tmp_path / "none")
+    assert provenance.data_hash(linked) == now == provenance.data_hash(whole)
