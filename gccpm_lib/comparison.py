@@ -41,12 +41,29 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def as_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `compare` to be read: one column for a number and its interval, no gain for the first network."""
+    table = compared[["people", "network", "setting", "persons"]].copy()
+    table[compared["metric"].iloc[0]] = _with_interval(compared, "score", "low", "high", "%.1f")
+    table["limb joints found (%)"] = compared["limb joints found (%)"].map("{:.1f}".format)
+    if "gain" in compared:
+        table["gain"] = _with_interval(compared, "gain", "gain low", "gain high", "%+.1f")
+    return table
+
+
+def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str, form: str) -> list[str]:
+    """Such as 74.1 (72.6 to 75.8); "" where there is no value."""
+    numbers = rows[[value, low, high]].itertuples(index=False)
+    return ["" if pd.isna(own) else f"{form} ({form} to {form})" % (own, least, most) for own, least, most in numbers]
+
+
 def _row(validation: Validation, poses, seed: int) -> dict:
     low, high = scoring.intervals(validation, poses, seed)[validation.main_score]
     errors = joint_errors.errors(validation.persons, scoring.by_person(validation, poses), validation.skeleton)
     return {
         "persons": len(validation.persons),
-        validation.metric: scoring.scores(validation, poses)[validation.main_score],
+        "metric": validation.metric,
+        "score": scoring.scores(validation, poses)[validation.main_score],
         "low": low,
         "high": high,
         "limb joints found (%)": joint_errors.limb_score(errors, validation.skeleton),

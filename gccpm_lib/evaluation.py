@@ -15,7 +15,7 @@ from gccpm_lib.average_precision import Matches, match, scores
 from gccpm_lib.coco_matching import person_category
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.skeletons import COCO, LIP
+from gccpm_lib.skeletons import COCO, LIP, SHARED_LIMBS
 
 HEAD_TOP, NECK = LIP.joints.index("head_top"), LIP.joints.index("neck")
 COLUMNS = {  # joints of each column of the paper's table; Head is a mean of percentages, the others have two joints
@@ -23,7 +23,7 @@ COLUMNS = {  # joints of each column of the paper's table; Head is a mean of per
 }  # fmt: skip
 U_BODY_JOINTS = tuple(range(8, 16))
 AVERAGE = (*range(6), *range(8, 16))  # neither pelvis nor spine
-LIMB_JOINTS = (*range(6), *range(10, 16))  # the 12 joints that other data sets share
+LIMB_JOINTS = tuple(LIP.find(side, limb) for limb in SHARED_LIMBS for side in ("right", "left"))
 
 
 def normalised_distances(truth: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -15,13 +15,12 @@ import pandas as pd
 
 from gccpm_lib.datasets.records import DataError, Person
 from gccpm_lib.evaluation import HEAD_TOP, NECK, normalised_distances
-from gccpm_lib.skeletons import LIP, Skeleton
+from gccpm_lib.skeletons import LIP, SHARED_LIMBS, Skeleton
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss", "undetected")  # names of the codes
 GOOD, JITTER, INVERSION, SWAP, MISS, UNDETECTED = range(6)
 NOT_SCORED = -1
 DIRECTIONS = {"upright": 45, "leaning or lying": 135, "upside down": 180}  # degrees from upright, up to and including
-LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 GOOD_LIMIT = math.sqrt(-math.log2(0.85))  # the error, in tolerances, at which the similarity is 0.85: about 0.48
 
 
@@ -139,7 +138,7 @@ def by_direction(persons: Sequence[Person], errors: np.ndarray, skeleton: Skelet
 
 def limb_score(errors: np.ndarray, skeleton: Skeleton) -> float:
     """Percent found of the joints that data sets share, pooled: shoulders, elbows, wrists, hips, knees and ankles."""
-    joints = [skeleton.find(side, limb) for limb in LIMB_JOINTS for side in ("right", "left")]
+    joints = [skeleton.find(side, limb) for limb in SHARED_LIMBS for side in ("right", "left")]
     shared = errors[:, [joint for joint in joints if joint is not None]]
     scored = ~np.isnan(shared)
     return float(100 * (shared[scored] <= 1).mean()) if scored.any() else float("nan")

@@ -27,10 +27,10 @@ def test_every_row_is_what_the_network_scores_alone(people):
     assert list(table.index) == [("a", "single scale"), ("a", "flip"), ("b", "single scale"), ("b", "flip")]
     for (name, setting), row in table.iterrows():
         found = PosePredictor(networks[name][0], RECIPE, flip=setting == "flip").predict_persons(people.subjects)
-        assert row["PCKh@0.5 Avg."] == scoring.scores(people, found)["Avg."]
-        assert row["low"] <= row["PCKh@0.5 Avg."] <= row["high"] and row["persons"] == 6
+        assert (row["metric"], row["score"]) == ("PCKh@0.5 Avg.", scoring.scores(people, found)["Avg."])
+        assert row["low"] <= row["score"] <= row["high"] and row["persons"] == 6
     assert table["gain"].isna().tolist() == [True, True, False, False]
-    scores = table["PCKh@0.5 Avg."]
+    scores = table["score"]
     np.testing.assert_allclose(table.loc["b", "gain"], scores["b"] - scores["a"])
 
 
@@ -38,6 +38,16 @@ def test_a_network_beside_itself_gains_nothing(people):
     network = lively_network(0)
     table = comparison.compare({"a": (network, RECIPE), "again": (network, RECIPE)}, {"here": people})
     assert (table[["gain", "gain low", "gain high"]].iloc[2:] == 0).all(axis=None)
+
+
+def test_the_table_to_be_read_has_intervals_beside_their_numbers(people):
+    network = lively_network(0)
+    compared = comparison.compare({"a": (network, RECIPE), "again": (network, RECIPE)}, {"here": people})
+    compared.loc[0, ["score", "low", "high"]] = 71.64, 69.96, 73.34
+    table = comparison.as_table(compared)
+    assert table.loc[0, "PCKh@0.5 Avg."] == "71.6 (70.0 to 73.3)" and table.loc[0, "gain"] == ""
+    assert table.loc[2, "gain"] == "+0.0 (+0.0 to +0.0)" and list(table["persons"]) == [6] * 4
+    assert "gain" not in comparison.as_table(comparison.compare({"a": (network, RECIPE)}, {"here": people}))
 
 
 def test_other_joints_are_refused_by_name(people):
