@@ -23,19 +23,21 @@ def training_steps(path: str | Path) -> list[dict]:
     run = Run(**saved["run"])
     if run.from_mobilenet or not run.checkpoint_path:
         began_with = "MobileNet" if run.from_mobilenet else "random weights"
-        return [_step(saved, run, began_with)]
+        return [_step(saved, run, began_with, 1)]
     began = checkpoints.network_weights(checkpoints.read_checkpoint(run.checkpoint_path))
     if checkpoints.weights_hash(began) != saved["start"]:
         raise ValueError(f"{path}: began with other weights than {run.checkpoint_path} holds now; put those back")
     earlier = training_steps(run.checkpoint_path)
-    if not run.weights_only:  # its history begins with the other's
-        earlier = earlier[:-1]
-    return [*earlier, _step(saved, run, "the step before" if earlier else Path(run.checkpoint_path).name)]
+    began_with = f"step {len(earlier)}" if earlier else Path(run.checkpoint_path).name
+    if earlier and not run.weights_only:  # it goes on with the other's history
+        began_with = earlier.pop()["began_with"]
+    return [*earlier, _step(saved, run, began_with, len(earlier) + 1)]
 
 
-def _step(saved: dict, run: Run, began_with: str) -> dict:
+def _step(saved: dict, run: Run, began_with: str, number: int) -> dict:
     recipe, history = run.full_recipe(), saved["history"]
     return {
+        "number": number,
         "began_with": began_with,
         "dataset": Path(run.dataset_folder).name,
         "data": saved["data"][:16],

@@ -162,11 +162,15 @@ def _published(checkpoint: str, own_steps: Sequence[Mapping], persons: Sequence[
 
 def write_card(path: Path, name: str, data: str, measured: Mapping) -> Path:
     """The card in Markdown, from templates/model_card.md.j2; data: its section on photographs and terms, Markdown too."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pages.TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    return write_beside(path, template("model_card.md.j2").render(name=name, data=data.strip(), **measured))
+
+
+def template(name: str) -> jinja2.Template:
+    """A Markdown template of this package; whatever it names and isn't given is an error."""
+    loader = jinja2.FileSystemLoader(pages.TEMPLATES)
+    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True).get_template(
+        name
     )
-    text = environment.get_template("model_card.md.j2").render(name=name, data=data.strip(), **measured)
-    return write_beside(path, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,7 +33,10 @@ def trained(tmp_path_factory):
 
 def test_steps_are_those_of_the_trainings_in_order(trained):
     first, second = training_steps(trained[1].checkpoint_file)
-    assert (first["began_with"], second["began_with"]) == ("MobileNet", "the step before")
+    assert (first["began_with"], second["began_with"]) == ("MobileNet", "step 1") and (
+        first["number"],
+        second["number"],
+    ) == (1, 2)
     assert (first["epochs"], first["planned_epochs"], first["pictures"]) == (2, 2, 16)
     assert (first["frozen_layers"], first["half_turn_probability"], first["cleaned"]) == (3, 0, None)
     assert (second["sigma"], second["base_lr"], second["half_turn_probability"]) == (5.0, 1e-4, 0.25)
@@ -64,7 +67,7 @@ def test_a_training_that_was_gone_on_with_counts_once(trained, tmp_path):
     )  # fmt: skip
     training.train(run, say=lambda _: None)
     (step,) = training_steps(run.checkpoint_file)
-    assert (step["epochs"], step["pictures"]) == (3, 24)
+    assert (step["number"], step["began_with"], step["epochs"], step["pictures"]) == (1, "MobileNet", 3, 24)
 
 
 def test_a_start_that_was_overwritten_is_refused(trained, tmp_path):

@@ -67,6 +67,29 @@ def test_the_card_says_what_stands_beside_it(published):
     assert "3 rendered people" in card and "6 other persons" in card
 
 
+def test_the_card_tells_corrected_labels_and_values_of_its_own():
+    step = dict(number=1, began_with="MobileNet", dataset="photos", recipe="lip-modern", input_size=[64, 32], sigma=5.0)
+    step |= dict(
+        base_lr=1e-3, frozen_layers=0, half_turn_probability=0.0, epochs=2, planned_epochs=2, pictures=1234, hours=0.5
+    )
+    other = step | dict(number=2, dataset="photos_cleaned", began_with="step 1", half_turn_probability=0.3, epochs=1)
+    other |= dict(changes={"ema_decay": 0.5, "batch_size": 3}, cleaned=dict(persons=1000, arms=1, legs=2, joints=3))
+    steps = [step | dict(changes={}, cleaned=None), other]
+    assert (
+        model_card.template("training_steps.md.j2").module.training(steps)
+        == """
+| step | began with | data set | recipe | input | sigma (px) | first rate | frozen layers | turned upside down | epochs | pictures | hours |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+| 1 | MobileNet | photos | lip-modern | 64 x 32 | 5 | 0.001 | 0 | never | 2 | 1,234 | 0.50 |
+| 2 | step 1 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 0 | 30 % | 1 of 2 | 1,234 | 0.50 |
+
+- Step 2 has other values than its recipe, besides those above: `ema_decay` 0.5, `batch_size` 3.
+- The training labels of `photos_cleaned` were corrected by a network (`gccpm_lib/label_cleaning.py`): of 1,000 persons
+  1 had the labels of their arms change sides and 2 of their legs; 3 joints were dropped.
+"""
+    )
+
+
 def test_a_training_on_other_labels_is_refused_and_the_old_files_stay(published):
     folder, _, arguments = published
     other = training.Run(
