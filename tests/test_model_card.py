@@ -75,11 +75,10 @@ def test_the_card_tells_corrected_labels_and_values_of_its_own():
     other = step | dict(number=2, dataset="photos_cleaned", began_with="step 1", half_turn_probability=0.3, epochs=1)
     other |= dict(changes={"ema_decay": 0.5, "batch_size": 3}, cleaned=dict(persons=1000, arms=1, legs=2, joints=3))
     steps = [step | dict(changes={}, cleaned=None), other]
+    rows = model_card.template("training_steps.md.j2").module.training(steps).split("|---|\n")[1]
     assert (
-        model_card.template("training_steps.md.j2").module.training(steps)
-        == """
-| step | began with | data set | recipe | input | sigma (px) | first rate | frozen layers | turned upside down | epochs | pictures | hours |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+        rows
+        == """\
 | 1 | MobileNet | photos | lip-modern | 64 x 32 | 5 | 0.001 | 0 | never | 2 | 1,234 | 0.50 |
 | 2 | step 1 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 0 | 30 % | 1 of 2 | 1,234 | 0.50 |
 
