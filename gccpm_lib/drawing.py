@@ -211,9 +211,14 @@ def stacked_bars(shares: pd.DataFrame, title: str) -> Figure:
 
 
 def curves(x: np.ndarray, series: dict[str, np.ndarray], xlabel: str, ylabel: str) -> Figure:
-    """Named curves over one axis; few points are marked."""
+    """Named curves over one axis; few points are marked, and with one x the axis has the names."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axis, marker = figure.subplots(), "o" if len(x) < 10 else None
+    if len(x) == 1:
+        axis.scatter(list(series), [y[0] for y in series.values()], color=SERIES[0])
+        axis.set(xlabel=f"{xlabel} {x[0]:g}", ylabel=ylabel)
+        axis.grid(alpha=0.3)
+        return figure
     for i, (name, y) in enumerate(series.items()):
         axis.plot(x, y, marker=marker, color=SERIES[i % len(SERIES)], linestyle=("-", "--", ":", "-.")[i % 4], label=name)
     if np.issubdtype(x.dtype, np.integer):

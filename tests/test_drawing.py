@@ -152,3 +152,6 @@ def test_bars_and_curves_are_named():
     assert [text.get_text() for text in axis.get_yticklabels()] == ["x", "y", "z"]
     axis = drawn(drawing.curves(np.arange(3), {"a": np.arange(3)}, "distance", "percent")).axes[0]
     assert axis.get_xlabel() == "distance" and axis.get_ylabel() == "percent" and len(axis.lines) == 1
+    axis = drawn(drawing.curves(np.arange(1, 2), {"a": np.array([3.0]), "b": np.array([4.0])}, "epoch", "loss")).axes[0]
+    assert axis.collections[0].get_offsets().data.tolist() == [[0, 3], [1, 4]] and axis.get_xlabel() == "epoch 1"
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["a", "b"]
