@@ -42,13 +42,17 @@ def compare(
 
 
 def as_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `compare` to be read: one column for a number and its interval, no gain for the first network."""
-    table = compared[["people", "network", "setting", "persons"]].copy()
+    """The rows of `compare` to be read, by people, network and setting: one column for a number and its interval.
+
+    The first network has no gain. What a narrow page may cut off stands last.
+    """
+    table = compared[["people", "network", "setting"]].copy()
     table[compared["metric"].iloc[0]] = _with_interval(compared, "score", "low", "high", "%.1f")
-    table["limb joints found (%)"] = compared["limb joints found (%)"].map("{:.1f}".format)
     if "gain" in compared:
         table["gain"] = _with_interval(compared, "gain", "gain low", "gain high", "%+.1f")
-    return table
+    table["limb joints found (%)"] = compared["limb joints found (%)"].map("{:.1f}".format)
+    table["persons"] = compared["persons"]
+    return table.set_index(["people", "network", "setting"])
 
 
 def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str, form: str) -> list[str]:
