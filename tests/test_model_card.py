@@ -74,15 +74,16 @@ def test_the_card_tells_corrected_labels_and_values_of_its_own():
     )
     other = step | dict(number=2, dataset="photos_cleaned", began_with="step 1", half_turn_probability=0.3, epochs=1)
     other |= dict(changes={"ema_decay": 0.5, "batch_size": 3}, cleaned=dict(persons=1000, arms=1, legs=2, joints=3))
-    steps = [step | dict(changes={}, cleaned=None), other]
+    steps = [step | dict(changes={}, cleaned=None), other, other | dict(number=3, began_with="step 2", epochs=2)]
     rows = model_card.template("training_steps.md.j2").module.training(steps).split("|---|\n")[1]
     assert (
         rows
         == """\
 | 1 | MobileNet | photos | lip-modern | 64 x 32 | 5 | 0.001 | 0 | never | 2 | 1,234 | 0.50 |
 | 2 | step 1 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 0 | 30 % | 1 of 2 | 1,234 | 0.50 |
+| 3 | step 2 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 0 | 30 % | 2 | 1,234 | 0.50 |
 
-- Step 2 has other values than its recipe, besides those above: `ema_decay` 0.5, `batch_size` 3.
+- Steps 2, 3: other values than the recipe's, besides those above: `ema_decay` 0.5, `batch_size` 3.
 - The training labels of `photos_cleaned` were corrected by a network (`gccpm_lib/label_cleaning.py`): of 1,000 persons
   1 had the labels of their arms change sides and 2 of their legs; 3 joints were dropped.
 """
