@@ -43,6 +43,7 @@ class Run:
     sigma: float | None = None
     rotation_degrees: float | None = None
     half_turn_probability: float | None = None
+    quadrangle_probability: float | None = None
     base_lr: float | None = None
     frozen_layers: int | None = None  # first layers of the backbone that aren't trained
     batch_size: int | None = None
