@@ -2,8 +2,8 @@
 
     python -m gccpm_lib.label_cleaning CHECKPOINT data/leeds_lip data/leeds_lip_cleaned
 
-writes a data set in LIP's layout: pictures are links to the first one's, validation labels are the same, training labels
-are corrected; cleaned.json counts the changes. Notebook 02's clean_labels_with does it before a training. Most of a
+writes a data set in LIP's layout: pictures and validation labels are links to the first one's, training labels are
+corrected; cleaned.json counts the changes. Notebook 02's clean_labels_with does it before a training. Most of a
 noisy training set is right, and a network learns what most labels say. The idea, and the photographs with such labels,
 are Johnson and Everingham's ("Learning Effective Human Pose Estimation from Inaccurate Annotation", CVPR 2011).
 """
@@ -31,13 +31,15 @@ LEAST_LABELS = 8  # whoever has fewer is left as labelled: the extent says too l
 SWAP_GAIN = 0.3  # head sizes that the joints of a swapped group come nearer in the mean
 COUNTS = "cleaned.json"
 FAR, SURE = 2.0, 0.5  # head sizes from a peak of at least this height: such a label is dropped
+MOST = 2.0  # head sizes that a joint counts at most in such a mean
+RULE = (HEAD_SHARE, LEAST_LABELS, SWAP_GAIN, FAR, SURE, MOST)
 
 
 def cleaned(keypoints: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
     """Labels and predictions (N, 16, 3) -> corrected labels, and how many persons' and joints' labels changed.
 
     Arms, or legs, change their sides where their joints then lie nearer to the prediction by SWAP_GAIN head sizes in the
-    mean, each distance counted up to 2. A joint that is still FAR from a sure prediction is taken for not labelled.
+    mean, each distance counted up to MOST. A joint that is still FAR from a sure prediction is taken for not labelled.
     """
     corrected = keypoints.copy()
     swapped = {name: _swap(corrected, found, list(group)) for name, group in (("arms", ARMS), ("legs", LEGS))}
@@ -51,8 +53,7 @@ def _swap(keypoints: np.ndarray, found: np.ndarray, group: list[int]) -> int:
     turned = keypoints[:, LIP.flip_order][:, group]
     whole = keypoints.copy()
     whole[:, group] = turned
-    with np.errstate(invalid="ignore"):
-        before, after = (_mean(np.minimum(_distances(some, found)[:, group], 2)) for some in (keypoints, whole))
+    before, after = (_mean(np.minimum(_distances(some, found)[:, group], MOST)) for some in (keypoints, whole))
     nearer = after < before - SWAP_GAIN
     keypoints[nearer] = whole[nearer]
     return int(nearer.sum())
@@ -79,17 +80,17 @@ def _distances(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.linalg.norm(found[:, :, :2] - points, axis=2) / sizes[:, None]
 
 
-def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path) -> Path:
-    """The data set <folder>/<source>_cleaned_<hash of network and labels>, written if it isn't there yet."""
+def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path, device: str = "cpu") -> Path:
+    """The data set <folder>/<source>_cleaned_<hash of network, labels and rule>, written if it isn't there yet."""
     weights = checkpoints.network_weights(checkpoints.read_checkpoint(checkpoint))
-    key = checkpoints.weights_hash(weights) + fingerprint(lip.read_lip(source, "train"), LIP)
+    key = checkpoints.weights_hash(weights) + fingerprint(lip.read_lip(source, "train"), LIP) + str(RULE)
     target = Path(folder) / f"{Path(source).name}_cleaned_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     if not target.exists():
-        write_cleaned(checkpoint, source, target)
+        write_cleaned(checkpoint, source, target, device)
     return target
 
 
-def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path) -> dict[str, int]:
+def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path, device: str = "cpu") -> dict[str, int]:
     """Predict the training persons with flip and write the cleaned data set, whole or not at all; the counts.
 
     Raises FileExistsError where the target exists, and ValueError for a network of other joints, before it predicts.
@@ -103,7 +104,7 @@ def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path
             f"{checkpoint}: finds the joints of {recipe.skeleton.name}; labels in LIP's layout need a LIP network"
         )
     persons = lip.read_lip(source, "train")
-    found = PosePredictor(network, recipe, flip=True).predict_persons(persons)
+    found = PosePredictor(network, recipe, flip=True, device=device).predict_persons(persons)
     corrected, counts = cleaned(np.stack([person.keypoints for person in persons]), found)
     counts["persons"] = len(persons)
     write_labels(source, target, [person.name for person in persons], corrected, counts)
@@ -113,7 +114,7 @@ def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path
 def write_labels(
     source: str | Path, target: Path, names: Sequence[str], keypoints: np.ndarray, counts: dict[str, int]
 ) -> None:
-    """A new data set that links the source's pictures, has these training labels (N, 16, 3) and tells the counts."""
+    """A new data set: links to the source's pictures and validation labels; these training labels (N, 16, 3); counts."""
     source, part = Path(source).resolve(), target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
     for folder in ("train_images", "val_images"):
@@ -121,7 +122,8 @@ def write_labels(
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(lip.find(source, folder), target_is_directory=True)
     annotations = part / "TrainVal_pose_annotations"
-    write_beside(annotations / "lip_val_set.csv", lip.find(source, "lip_val_set.csv").read_bytes())
+    annotations.mkdir()
+    (annotations / "lip_val_set.csv").symlink_to(lip.find(source, "lip_val_set.csv"))
     write_beside(annotations / "lip_train_set.csv", "".join(map(_row, names, keypoints)))
     write_beside(part / COUNTS, json.dumps(counts, indent=1))
     part.rename(target)

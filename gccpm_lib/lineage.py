@@ -15,7 +15,7 @@ def training_steps(path: str | Path) -> list[dict]:
     """The trainings that led to a checkpoint, first to last: its own and those of the weights that it began with.
 
     A published file of ours says its steps itself; of another's nothing is known. Raises FileNotFoundError where a
-    checkpoint on the way is gone, and ValueError where it has been overwritten by another training since.
+    checkpoint or data set on the way is gone, and ValueError where it has been overwritten by another training since.
     """
     saved = checkpoints.read_checkpoint(path)
     if "run" not in saved:
@@ -35,6 +35,8 @@ def training_steps(path: str | Path) -> list[dict]:
 
 
 def _step(saved: dict, run: Run, began_with: str, number: int) -> dict:
+    if not Path(run.dataset_folder).is_dir():  # it tells whether its labels were corrected
+        raise FileNotFoundError(f"{run.dataset_folder}: {run.output_folder} was trained on it, and it is gone; put it back")
     recipe, history = run.full_recipe(), saved["history"]
     return {
         "number": number,
@@ -42,6 +44,7 @@ def _step(saved: dict, run: Run, began_with: str, number: int) -> dict:
         "dataset": Path(run.dataset_folder).name,
         "data": saved["data"][:16],
         "cleaned": counts_of(run.dataset_folder),
+        "train_and_val": run.train_and_val,
         "recipe": recipe.name,
         "changes": {name: value for name, value in changes(recipe).items() if name not in SHOWN_APART},
         **{name: getattr(recipe, name) for name in SHOWN_APART if name != "num_epochs"},

@@ -26,6 +26,7 @@ from gccpm_lib.network import count_macs, count_parameters
 from gccpm_lib.prediction import PosePredictor
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
+from gccpm_lib.runs import fingerprint
 from gccpm_lib.scoring import distances
 from gccpm_lib.shared_passes import predict_settings
 from gccpm_lib.skeletons import COCO, UNSURE, split_side
@@ -38,9 +39,14 @@ NEAR = 0.1  # somebody is near whose box covers more than this part of a person'
 
 
 def publish(checkpoint: str | Path, file: Path, terms: str) -> Path:
-    """The checkpoint's network in half precision, with what led to it: file (.safetensors)."""
+    """The checkpoint's network in half precision, with what led to it: file (.safetensors).
+
+    Raises ValueError where validation persons were trained on: the card's scores would be no measure of new people.
+    """
     steps = training_steps(checkpoint)
-    trained_on = ", ".join(f"{name} (training labels {data})" for name, data in data_sets(steps).items())
+    if any(step.get("train_and_val") for step in steps):
+        raise ValueError(f"{checkpoint}: trained on the validation persons too; a card needs a training without them")
+    trained_on = ", ".join(f"{name} (fingerprint {data})" for name, data in data_sets(steps).items())
     about = {"trained_on": trained_on, "terms": terms, "steps": steps}
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
     return checkpoints.save_network(file, network, recipe, half=True, about=about)
@@ -112,10 +118,13 @@ def _others_share(person: Person, persons: Sequence[Person]) -> float:
 
 
 def measure(file: Path, checkpoint: str, photos: str, rendered: str, scenes: str, published: str = "") -> dict:
-    """All numbers of the card. Raises ValueError where published was trained on other photographs or labels."""
+    """All numbers of the card. Raises ValueError where it, or published, was trained on other photographs or labels."""
     network, recipe = checkpoints.load_network(file), checkpoints.recipe_of(file)
     about = checkpoints.read_checkpoint(file)["about"]
-    persons, strangers = lip.read_lip(photos, "val"), lip.read_lip(rendered, "val")
+    train_persons, persons = (lip.read_lip(photos, split) for split in ("train", "val"))
+    strangers = lip.read_lip(rendered, "val")
+    if fingerprint(train_persons, recipe.skeleton)[:16] not in data_sets(about["steps"]).values():
+        raise ValueError(f"{photos}: {checkpoint} was trained on {data_sets(about['steps'])}, not on its train split")
     other = _published(published, about["steps"], persons) if published else None
     found = predict_settings(network, recipe, SETTINGS, persons)
     flip = found["flip"]
@@ -132,7 +141,7 @@ def measure(file: Path, checkpoint: str, photos: str, rendered: str, scenes: str
         "stages": network.shape["num_refinement_stages"] + 1,
         "recipe": recipe,
         "about": about,
-        "num_train": len(lip.read_lip(photos, "train")),
+        "num_train": len(train_persons),
         "num_persons": len(persons),
         "columns": {name: pooled(d, GROUPS) for name, d in by_setting.items()},
         "joints": {name: pooled(by_setting[name], joints) for name in ("single scale", "flip")},

@@ -30,16 +30,20 @@ class Predicted:
 
 
 def output_path(name: str | None, sources: Sequence[Source], several: bool) -> Path:
-    """Where the keypoints go; None: predictions.csv for pictures of one person each, else predictions.json.
+    """Where the keypoints go; None: predictions.csv where that can hold them, else predictions.json.
 
-    several: more than one person per picture may be found. Raises ValueError for another suffix and a csv of several.
+    several: more than one person per picture may be found. Raises ValueError for another suffix and for what a csv can't
+    hold: several persons, names with a comma.
     """
-    simple = not several and all(source.kind == "picture" for source in sources)
+    commas = [source.name for source in sources if "," in source.name]
+    simple = not (several or commas) and all(source.kind == "picture" for source in sources)
     path = Path(name or ("predictions.csv" if simple else "predictions.json"))
     if path.suffix.lower() not in (".csv", ".json"):
         raise ValueError(f"--output-name {path}: must end in .csv (LIP's form) or .json (COCO's results)")
     if several and path.suffix.lower() == ".csv":
         raise ValueError(f"--output-name {path}: the csv has one person per picture; with boxes give a name in .json")
+    if commas and path.suffix.lower() == ".csv":
+        raise ValueError(f"{commas[0]}: a csv can't hold a name with a comma; rename it or give --output-name in .json")
     return path
 
 
@@ -104,7 +108,8 @@ def write_keypoints(path: Path, found: Sequence[Predicted]) -> Path:
     if path.suffix.lower() == ".csv":
         found = [p for p in found if len(p.keypoints)]
         names = [p.source.name if p.number is None else f"{p.source.name}_{p.number:06d}" for p in found]
-        return write_predictions(path, names, np.concatenate([p.keypoints for p in found]))
+        joints = [p.keypoints for p in found]
+        return write_predictions(path, names, np.concatenate(joints)) if found else write_beside(path, "")
     return write_beside(path, json.dumps([row for p in found for row in result_rows(p)]))
 
 

@@ -1,6 +1,7 @@
 """Steps that led to a network: read from the checkpoints, refused where one of them isn't the one it was."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_steps_are_those_of_the_trainings_in_order(trained):
     assert second["cleaned"]["legs"] == 2 and second["changes"]["rotation_degrees"] == 10
     assert 0 < first["hours"] < 1 and first["data"] != second["data"]
     assert data_sets([first, second]) == {"lip": first["data"], "cleaned": second["data"]}
+
+
+def test_a_data_set_that_is_gone_is_told(trained):
+    folder = Path(trained[1].dataset_folder)
+    aside = folder.rename(folder.with_name("aside"))
+    try:
+        with pytest.raises(FileNotFoundError, match=r"cleaned: .*two was trained on it"):
+            training_steps(trained[1].checkpoint_file)
+    finally:
+        aside.rename(folder)
 
 
 def test_a_published_file_carries_its_steps_on(trained, tmp_path):

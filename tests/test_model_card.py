@@ -57,7 +57,7 @@ def test_the_file_says_how_its_network_came_about(published):
     folder, _, _ = published
     about = checkpoints.read_checkpoint(folder / "shelf" / "gccpm-test.safetensors")["about"]
     assert [step["input_size"] for step in about["steps"]] == [[32, 32], [64, 64]]
-    assert about["trained_on"].startswith("photos (training labels ") and about["terms"].startswith("research use")
+    assert about["trained_on"].startswith("photos (fingerprint ") and about["terms"].startswith("research use")
 
 
 def test_the_card_says_what_stands_beside_it(published):
@@ -70,20 +70,30 @@ def test_the_card_says_what_stands_beside_it(published):
 def test_the_card_tells_corrected_labels_and_values_of_its_own():
     step = dict(number=1, began_with="MobileNet", dataset="photos", recipe="lip-modern", input_size=[64, 32], sigma=5.0)
     step |= dict(
-        base_lr=1e-3, frozen_layers=0, half_turn_probability=0.0, epochs=2, planned_epochs=2, pictures=1234, hours=0.5
+        base_lr=1e-3,
+        batch_size=16,
+        data="a",
+        frozen_layers=0,
+        half_turn_probability=0.0,
+        epochs=2,
+        planned_epochs=2,
+        pictures=1234,
+        hours=0.5,
     )
-    other = step | dict(number=2, dataset="photos_cleaned", began_with="step 1", half_turn_probability=0.3, epochs=1)
-    other |= dict(changes={"ema_decay": 0.5, "batch_size": 3}, cleaned=dict(persons=1000, arms=1, legs=2, joints=3))
+    other = step | dict(
+        number=2, dataset="photos_cleaned", data="b", began_with="step 1", half_turn_probability=0.3, epochs=1
+    )
+    other |= dict(changes={"ema_decay": 0.5, "rotation_degrees": 3}, cleaned=dict(persons=1000, arms=1, legs=2, joints=3))
     steps = [step | dict(changes={}, cleaned=None), other, other | dict(number=3, began_with="step 2", epochs=2)]
     rows = model_card.template("training_steps.md.j2").module.training(steps).split("|---|\n")[1]
     assert (
         rows
         == """\
-| 1 | MobileNet | photos | lip-modern | 64 x 32 | 5 | 0.001 | 0 | never | 2 | 1,234 | 0.50 |
-| 2 | step 1 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 0 | 30 % | 1 of 2 | 1,234 | 0.50 |
-| 3 | step 2 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 0 | 30 % | 2 | 1,234 | 0.50 |
+| 1 | MobileNet | photos | lip-modern | 64 x 32 | 5 | 0.001 | 16 | 0 | never | 2 | 1,234 | 0.50 |
+| 2 | step 1 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 16 | 0 | 30 % | 1 of 2 | 1,234 | 0.50 |
+| 3 | step 2 | photos_cleaned | lip-modern | 64 x 32 | 5 | 0.001 | 16 | 0 | 30 % | 2 | 1,234 | 0.50 |
 
-- Steps 2, 3: other values than the recipe's, besides those above: `ema_decay` 0.5, `batch_size` 3.
+- Steps 2, 3: other values than the recipe's, besides those above: `ema_decay` 0.5, `rotation_degrees` 3.
 - The training labels of `photos_cleaned` were corrected by a network (`gccpm_lib/label_cleaning.py`): of 1,000 persons
   1 had the labels of their arms change sides and 2 of their legs; 3 joints were dropped.
 """
@@ -100,6 +110,17 @@ def test_a_training_on_other_labels_is_refused_and_the_old_files_stay(published)
     with pytest.raises(ValueError, match=r"not on .*photos"):
         model_card.main([*arguments, "--published", str(other.checkpoint_file)])
     assert {path: path.read_bytes() for path in (folder / "shelf").iterdir()} == before
+
+
+def test_a_training_on_validation_persons_or_other_photographs_gets_no_card(published, tmp_path):
+    folder, checkpoint, arguments = published
+    saved = checkpoints.read_checkpoint(checkpoint)
+    saved["run"]["train_and_val"] = True
+    checkpoints.save_checkpoint(tmp_path / "both.pt", saved)
+    with pytest.raises(ValueError, match="trained on the validation persons too"):
+        model_card.main([str(tmp_path / "both.pt"), *arguments[1:]])
+    with pytest.raises(ValueError, match="not on its train split"):
+        model_card.main([*arguments, "--photos", str(folder / "rendered")])
 
 
 def test_the_card_gives_the_scores_of_the_file(published):

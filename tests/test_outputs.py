@@ -39,6 +39,18 @@ def test_an_output_that_cannot_hold_the_results_is_refused(name, told):
         output_path(name, [A], several=True)
 
 
+def test_a_name_with_a_comma_goes_to_json_and_is_refused_in_a_csv():
+    odd = Source("picture", "in/a,b.jpg")
+    assert str(output_path(None, [A, odd], several=False)) == "predictions.json"
+    with pytest.raises(ValueError, match=r"a,b\.jpg: a csv can't hold a name with a comma"):
+        output_path("o.csv", [A, odd], several=False)
+
+
+def test_a_csv_of_nobody_is_an_empty_file(tmp_path):
+    nobody = Predicted(A, None, 1, poses(0), [])
+    assert write_keypoints(tmp_path / "o.csv", [nobody]).read_text() == ""
+
+
 def test_pictures_and_videos_are_drawn_into_a_folder_under_their_names():
     drawn = drawing_paths("drawn", [A, B, CLIP, CAMERA])
     assert [str(path) for path in drawn.values()] == ["drawn/a.jpg", "drawn/b.jpg", "drawn/clip.mp4", "drawn/camera0.mp4"]
