@@ -268,6 +268,11 @@ def test_without_a_network_the_one_that_ships_predicts(pictures, tmp_path):
     assert files[0].read_text() == files[1].read_text() != ""
 
 
+def test_exported_files_take_no_device(pictures, capsys):
+    assert main(["predict", str(pictures), "--checkpoint-path", "n.onnx", "--device", "cuda"]) == 2
+    assert "exported files run on the CPU" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--recipe=coco-modern", "--upsampling=nearest"])
 def test_the_network_that_ships_takes_no_options_of_published_files(pictures, option, capsys):
     assert main(["predict", str(pictures), option]) == 2
