@@ -12,7 +12,7 @@ reports: .venv/ready
 	.venv/bin/gccpm reproduce --profile $(PROFILE)
 
 test: .venv/ready check
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 slow: .venv/ready
 	.venv/bin/python -m pytest -m "slow or not slow"
