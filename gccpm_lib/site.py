@@ -86,14 +86,19 @@ def _reports(reports: Path) -> list[dict]:
                 "title": summary.get("title") or file.parent.name,
                 "description": summary.get("description", ""),
                 "date": (summary["date"] or "")[:10],
-                "commit": str(provenance.get("commit") or "")[:10],
-                "cpu": provenance.get("cpu"),
+                "commit": ", ".join(commit[:10] for commit in _all(provenance.get("commit"))),
+                "cpu": ", ".join(_all(provenance.get("cpu"))),
                 "cover": summary.get("cover"),
                 "notebooks": summary["notebooks"],
                 "history": history,
             }
         )
     return sorted(found, key=lambda report: (report["date"], report["folder"]), reverse=True)
+
+
+def _all(value: str | list[str] | None) -> list[str]:
+    """A fact on which the report's pages agree is one text, else a list."""
+    return [value] if isinstance(value, str) else value or []
 
 
 def _compared(reports: list[dict]) -> list[dict]:

@@ -30,6 +30,14 @@ def test_only_new_numbers_are_remembered(tmp_path):
     assert site.past(history, "04", "AP (%)") == [("2026-01-01", 50.0), ("2026-01-03", 51.5), ("2026-01-05", 49.0)]
 
 
+def test_every_commit_of_a_report_is_named(tmp_path):
+    pages_of_two = summary(50.0, provenance={"commit": ["a" * 40, "b" * 40], "cpu": "A Processor"})
+    write_report(tmp_path, "mixed", pages_of_two)
+    write_report(tmp_path, "bare", summary(50.0, provenance={}))
+    text = BeautifulSoup(site.publish_site(tmp_path, str).read_text(), "html.parser").get_text()
+    assert f"commit {'a' * 10}, {'b' * 10}, A Processor" in text and text.count("commit") == 1
+
+
 def test_move_is_the_last_step():
     history = [{"date": f"2026-01-0{i}", "headline": {"04": {"AP": v}}} for i, v in ((1, 50.0), (2, 53.0), (3, 52.0))]
     assert site.move(history, "04", "AP") == {"by": -1.0, "before": 53.0, "day": "2026-01-02"}
