@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from gccpm_lib import __version__, workbook
+from gccpm_lib import __version__
 from gccpm_lib.files import FolderBusy
+from gccpm_lib.report import runner
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def _add_reproduce(commands) -> None:
         "for example 02_train_lip.base_lr=1e-4",
     )
     advice = "; the same command goes on with the notebook that was running"
-    reproduce.set_defaults(run=lambda options: workbook.reproduce(options.profile, options.set), advice=advice)
+    reproduce.set_defaults(run=lambda options: runner.reproduce(options.profile, options.set), advice=advice)
 
 
 def _add_publish(commands) -> None:
@@ -62,11 +63,11 @@ def _add_publish(commands) -> None:
         description="Write reports/PROFILE/*.html again from the notebooks that were last run.",
     )
     _add_profile(publish)
-    publish.set_defaults(run=lambda options: workbook.publish(options.profile))
+    publish.set_defaults(run=lambda options: runner.publish(options.profile))
 
 
 def _add_predict(commands) -> None:
-    from gccpm_lib import predict_command
+    from gccpm_lib.cli import predict as predict_command
 
     predict = commands.add_parser(
         "predict",
@@ -93,7 +94,7 @@ def _add_verify(commands) -> None:
 
 
 def _verify(options) -> int:
-    from gccpm_lib import verify
+    from gccpm_lib.report import verify
 
     found = verify.compare(options.report, options.against) if options.against else verify.verify(options.report)
     for check in found:

@@ -22,14 +22,7 @@ from torch import Tensor, nn
 from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import Recipe, get_recipe
 from gccpm_lib.skeletons import Skeleton
-from gccpm_lib.weight_files import (
-    SHIPPED_BACKBONE,
-    check_size,
-    find,
-    half_precision,
-    read_checkpoint,
-    write_safetensors,
-)
+from gccpm_lib.weight_files import SHIPPED_BACKBONE, check_size, find, half_precision, read_checkpoint, write_safetensors
 
 __all__ = [
     "adapt_input",

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from gccpm_lib.network import STRIDE
+from gccpm_lib.recipes import STRIDE
 
 LIP_CUTOFF = 4.6052  # exponents from here on are left empty: exp(-4.6052) is 1 %
 

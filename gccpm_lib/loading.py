@@ -21,8 +21,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from gccpm_lib.augment import augmented_crop
 from gccpm_lib.datasets.records import Person, Skip, blamed_on, noted, read_person_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
-from gccpm_lib.network import STRIDE
-from gccpm_lib.recipes import Recipe
+from gccpm_lib.recipes import STRIDE, Recipe
 
 
 @dataclass(frozen=True)

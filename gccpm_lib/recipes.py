@@ -7,7 +7,9 @@ values: one code path reads it, `dataclasses.replace` makes the next experiment.
 
 from dataclasses import asdict, dataclass, field, replace
 
-from gccpm_lib.skeletons import COCO, LIP, Skeleton
+from gccpm_lib.skeletons import COCO, LIP, Skeleton, split_side
+
+STRIDE = 8  # input pixels per heatmap cell
 
 # What the published channel shuffle yields instead of the six permutations: its views alias (1/6 each).
 DUPLICATED_CHANNELS = ((0, 1, 2), (0, 2, 2), (1, 1, 2), (1, 2, 1), (2, 2, 2), (2, 1, 2))
@@ -238,3 +240,21 @@ def changes(recipe: Recipe) -> dict[str, object]:
     """The values in which a recipe differs from the one whose name it bears; the data set's joints aside."""
     own, named = asdict(recipe), asdict(get_recipe(recipe.name))
     return {name: value for name, value in own.items() if name != "skeleton" and value != named[name]}
+
+
+def check_input_size(recipe: Recipe) -> None:
+    """ValueError for an input size that isn't whole cells, or that the recipe's crop can't have."""
+    size = recipe.input_size
+    if len(size) != 2 or any(side <= 0 or side % STRIDE for side in size):
+        raise ValueError(f"input_size {list(size)} must be height and width, multiples of {STRIDE} pixels")
+    if recipe.crop == "letterbox" and size[0] != size[1]:
+        raise ValueError(f"input_size {list(size)} must be a square with recipe {recipe.name}")
+
+
+BACKGROUND = "background"
+
+
+def map_names(recipe: Recipe) -> list[tuple[str, str]]:
+    """What each heatmap is of, in order, as (side, rest of the joint's name)."""
+    names = [split_side(joint) for joint in recipe.skeleton.joints]
+    return names + ([("middle", BACKGROUND)] if recipe.background else [])

@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 
 import cv2
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.network import GCCPM
 from gccpm_lib.skeletons import COCO
+from gccpm_lib.training.run import Run
 
 torch.set_num_threads(1)  # networks this small are no faster with more, and much slower beside another program
 cv2.setNumThreads(1)
@@ -125,3 +129,113 @@ def write_coco(folder: Path, joints=COCO.joints, counts=(("train", 4), ("val", 2
                 )
         content = {"images": images, "annotations": annotations, "categories": [category]}
         (folder / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def small_run(folder, output_folder) -> Run:
+    """Two epochs of five batches of 64 pixels, no refinement stage."""
+    return Run(
+        dataset_folder=str(folder),
+        output_folder=str(output_folder),
+        num_refinement_stages=0,
+        input_size=(64, 64),
+        batch_size=2,
+        num_epochs=2,
+        log_after=1,
+        checkpoint_after=2,
+    )
+
+
+def tensors_of(run: Run) -> dict[str, torch.Tensor]:
+    """Every tensor that training changes: weights, their average, the optimiser's moments."""
+    saved = read_checkpoint(run.checkpoint_file)
+    tensors = {f"trained.{k}": v for k, v in saved["trained"].items()}
+    tensors |= {f"average.{k}": v for k, v in (saved["average"] or {}).items()}
+    tensors |= {f"kept.{k}": v for k, v in saved["network"].items()}
+    for number, moments in saved["optimizer"]["state"].items():
+        tensors |= {f"optimizer.{number}.{k}": v for k, v in moments.items()}
+    return tensors
+
+
+def untimed(history: list[dict]) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in ("train_s", "images_per_s")} for row in history]
+
+
+def assert_same_end(a: Run, b: Run) -> None:
+    first, second = tensors_of(a), tensors_of(b)
+    assert first.keys() == second.keys()
+    differing = [key for key in first if not torch.equal(first[key], second[key])]
+    assert not differing, f"{len(differing)} of {len(first)} tensors differ: {differing[:3]}"
+    one, other = (untimed(read_checkpoint(r.checkpoint_file)["history"]) for r in (a, b))
+    assert json.dumps(one) == json.dumps(other)
+
+
+def frames_in(path) -> tuple[list[np.ndarray], float]:
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (answer := capture.read())[0]:
+        frames.append(answer[1])
+    return frames, capture.get(cv2.CAP_PROP_FPS)
+
+
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mov": "mp4v", ".mkv": "mp4v", ".webm": "VP80"}
+
+
+def write_video(path, count=6, rate=12.5, size=(48, 64)):
+    """Frame i has the brightness 10 i."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODECS[path.suffix]), rate, size[::-1])
+    assert writer.isOpened()
+    for number in range(count):
+        writer.write(np.full((*size, 3), 10 * number, np.uint8))
+    writer.release()
+    return path
+
+
+def cut(path, share: float):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+FIRST = """experiment_name = "interactive"  # folder under runs/
+base_lr = 1e-3  # learning rate (lr = base_lr)
+epochs = 3
+flip = False
+sizes = (256, 192)
+"""
+
+
+SECOND = 'experiment_name = "interactive"\nfail = False\n'
+
+
+COUNT = """from gccpm_lib.report import notebook
+folder = notebook.run_folder(experiment_name)
+counter = notebook.resolve("count_{name}.txt")
+counter.write_text(counter.read_text() + "x" if counter.exists() else "x")
+"""
+RECORD = 'notebook.record_metrics(folder, "{name}", headline={{"PCKh": 61.5}}, metrics={{"seen": 1}})'
+
+
+def write_notebook(root: Path, name: str, parameters: str, *sources: str) -> None:
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    code = [new_code_cell(source.format(name=name)) for source in (COUNT, *sources, RECORD)]
+    cells = [new_markdown_cell(f"# About {name}\n\nWhat does {name} say?"), tagged, *code]
+    nbformat.write(new_notebook(cells=cells), root / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """Three notebooks: 02 needs 01, and 03 stands alone."""
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "gccpm_lib").mkdir()
+    (tmp_path / "notebooks" / "profiles" / "tiny.yaml").write_text(
+        "title: Tiny\nnotebooks:\n  01_prep: {epochs: 2}\n  02_train:\n  03_other:\nneeds:\n  02_train: [01_prep]\n"
+    )
+    write_notebook(tmp_path, "01_prep", FIRST, "if epochs == 13:\n    raise RuntimeError('bad <luck>')")
+    write_notebook(tmp_path, "02_train", SECOND)
+    write_notebook(tmp_path, "03_other", SECOND)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -22,7 +22,7 @@ from gccpm_lib.checkpoints import (
     save_checkpoint,
 )
 from gccpm_lib.network import GCCPM
-from gccpm_lib.prediction import normalise
+from gccpm_lib.prediction.predictor import normalise
 from gccpm_lib.recipes import LIP_PUBLISHED, RECIPES
 
 

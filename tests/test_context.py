@@ -4,8 +4,7 @@ import pytest
 import torch
 from conftest import lively_network
 
-from gccpm_lib.context import make_context
-from gccpm_lib.network import GCCPM, count_macs
+from gccpm_lib.network import GCCPM, count_macs, make_context
 
 BLOCKS = ("ushape", "ppm", "aspp", "matched")
 

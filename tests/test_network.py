@@ -5,8 +5,7 @@ import torch
 from conftest import lively_network
 from torch import nn
 
-from gccpm_lib.context import UShapedContext
-from gccpm_lib.network import GCCPM, count_macs, count_parameters
+from gccpm_lib.network import GCCPM, UShapedContext, count_macs, count_parameters
 
 
 def meta_network(**shape) -> GCCPM:

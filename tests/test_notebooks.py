@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gccpm_lib import profiles
 from gccpm_lib.__main__ import main
 from gccpm_lib.datasets import coco
+from gccpm_lib.report import profiles
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -18,11 +18,14 @@ from conftest import lively_network, noise_picture
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gccpm_lib import engines, predict_command, runs, weight_files
+from gccpm_lib import weight_files
 from gccpm_lib.checkpoints import load_network, read_checkpoint, recipe_of, save_network
-from gccpm_lib.prediction import PosePredictor
+from gccpm_lib.cli import predict as predict_command
+from gccpm_lib.export import engines
+from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.skeletons import Skeleton
+from gccpm_lib.training import run as runs
 
 RECIPE = replace(LIP_MODERN, input_size=(64, 64), sigma=5.0)
 

@@ -1,5 +1,6 @@
 """Data sets: what lies on disk -> Person records."""
 
+from gccpm_lib.datasets.layouts import read_persons
 from gccpm_lib.datasets.records import DataError, Person
 
-__all__ = ["DataError", "Person"]
+__all__ = ["DataError", "Person", "read_persons"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gccpm_lib.datasets import coco, lip, rendered
+from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.records import DataError, Person, Skip
 from gccpm_lib.recipes import Recipe
 
@@ -38,12 +38,6 @@ def with_skeleton(recipe: Recipe, dataset_folder: str | Path, train_labels: str 
         with contextlib.suppress(DataError):  # no validation file
             skeleton = coco.read_skeleton(coco.labels_file(dataset_folder, "val", val_labels))
     return replace(recipe, skeleton=skeleton) if skeleton else recipe
-
-
-def render(dataset_folder: str | Path, recipe: Recipe, num_train: int, num_val: int, seed: int = 0) -> Path:
-    """Draw people into the folder, in the recipe's layout: so many pictures of each split (LIP: one person in each)."""
-    draw = rendered.render_lip if recipe.crop == "letterbox" else rendered.render_coco
-    return draw(dataset_folder, num_train, num_val, seed)
 
 
 def check_labels(persons: Sequence[Person], sizes: np.ndarray, recipe: Recipe) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """The record that every data set is read into, and the error that every reader raises."""
 
 import contextlib
+import hashlib
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+
+from gccpm_lib.skeletons import Skeleton
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -154,3 +158,11 @@ def picture_sizes(persons: Sequence[Person]) -> np.ndarray:
         except Exception as error:  # Pillow's readers fail in many ways on damaged files
             raise DataError(f"{path}: picture missing or unreadable; unpack its archive again") from error
     return np.array([sizes[person.image_path] for person in persons]).reshape(-1, 2)
+
+
+def fingerprint(persons: Sequence[Person], skeleton: Skeleton) -> str:
+    """Hash of the skeleton and of the persons' picture names, boxes and keypoints, in order: wherever the files lie."""
+    digest = hashlib.sha256(json.dumps(skeleton.as_dict()).encode())
+    for person in persons:
+        digest.update(f"{person.name} {person.box}".encode() + person.keypoints.tobytes())
+    return digest.hexdigest()

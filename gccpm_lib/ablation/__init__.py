@@ -1,0 +1,1 @@
+"""Ablation: what notebook 05 compares."""

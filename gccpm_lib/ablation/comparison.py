@@ -1,0 +1,233 @@
+"""The ablation of the context block: one training, repeated with other blocks, depths and seeds, and fair comparisons.
+
+    variants = make_variants(["none", "ushape"], depths=[0, 1])
+    train_cells(base, variants, seeds=[0, 1])  # a cell of the table that is finished already isn't trained again
+
+A cell is a variant trained from a seed. Cells of one seed see the same persons in the same order with the same
+augmentation, and start from the same weights wherever they have the same layers. Errors are in tolerances
+(joint_errors.py), (S, N, K) for S seeds, N persons and K joints; nan where a joint isn't scored.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gccpm_lib import checkpoints
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.evaluation import joint_errors
+from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.network import GCCPM, count_macs, count_parameters
+from gccpm_lib.prediction.predictor import PosePredictor
+from gccpm_lib.recipes import Recipe
+from gccpm_lib.skeletons import LIP, Skeleton
+from gccpm_lib.timing import interleaved
+from gccpm_lib.training.loop import train
+from gccpm_lib.training.run import Run
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network of the comparison."""
+
+    context: str
+    num_refinement_stages: int
+
+    @property
+    def name(self) -> str:
+        """Such as "ushape 1": the block and the number of refinement stages."""
+        return f"{self.context} {self.num_refinement_stages}" if self.num_refinement_stages else "no refinement"
+
+
+def make_variants(contexts: Sequence[str], depths: Sequence[int]) -> list[Variant]:
+    """Every context at every depth. Depth 0 has no refinement stage and so no context: it stands once."""
+    return [Variant("none", 0)] * (0 in depths) + [Variant(c, depth) for depth in sorted(depths) if depth for c in contexts]
+
+
+def cell_run(base: Run, variant: Variant, seed: int) -> Run:
+    """The training of one cell, in a folder of its own inside base's."""
+    folder = Path(base.output_folder) / f"{variant.context}_{variant.num_refinement_stages}_seed{seed}"
+    return replace(
+        base,
+        context=variant.context,
+        num_refinement_stages=variant.num_refinement_stages,
+        seed=seed,
+        output_folder=str(folder),
+    )
+
+
+def train_cells(
+    base: Run, variants: Sequence[Variant], seeds: Sequence[int], say: Callable[[str], None] = print
+) -> dict[tuple[Variant, int], list[dict]]:
+    """Train every cell that isn't finished; returns their histories. Seed by seed, so that an early look is a fair one."""
+    histories = {}
+    for seed in seeds:
+        for variant in variants:
+            say(f"{variant.name}, seed {seed}")
+            histories[variant, seed] = train(cell_run(base, variant, seed), say)
+    return histories
+
+
+def predictor(base: Run, variant: Variant, seed: int) -> PosePredictor:
+    """The finished network of a cell, ready to predict."""
+    path = cell_run(base, variant, seed).checkpoint_file
+    return PosePredictor(checkpoints.load_network(path), checkpoints.recipe_of(path), device=base.device)
+
+
+def costs(variants: Sequence[Variant], recipe: Recipe, rounds: int = 15) -> pd.DataFrame:
+    """By variant: parameters and multiply-accumulates (counted) and latency of one crop (measured, float32, CPU).
+
+    Columns parameters (M), GMAC, latency_ms (median), spread_ms (distance of the quartiles). The variants take turns.
+    """
+    rows, passes = {}, {}
+    x = torch.zeros(1, 3, *recipe.input_size).to(memory_format=torch.channels_last)
+    for variant in variants:
+        network = GCCPM(
+            recipe.num_heatmaps, variant.num_refinement_stages, context=variant.context, upsampling=recipe.upsampling
+        )
+        macs = count_macs(network, recipe.input_size) / 1e9
+        rows[variant.name] = {"parameters (M)": count_parameters(network) / 1e6, "GMAC": macs}
+        network = network.to(memory_format=torch.channels_last).eval()
+        passes[variant.name] = lambda network=network: network(x)
+    with torch.inference_mode():
+        seconds = interleaved(passes, rounds)
+    for name, times in seconds.items():
+        low, middle, high = statistics.quantiles(times, n=4)
+        rows[name] |= {"latency_ms": 1e3 * middle, "spread_ms": 1e3 * (high - low)}
+    return pd.DataFrame(rows).T
+
+
+# ------------------------------------------------------------------------------------------------ comparing
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more of the joints one variant finds than another, in percentage points, over the same persons."""
+
+    gain: float
+    low: float  # 95 % bootstrap interval over persons, all seeds of a person drawn together
+    high: float
+    by_seed: tuple[float, ...]
+
+    @property
+    def resolved(self) -> bool:
+        """The interval leaves zero out and every seed says the same: neither persons nor seeds alone explain it."""
+        return (self.low > 0 and min(self.by_seed) > 0) or (self.high < 0 and max(self.by_seed) < 0)
+
+    @property
+    def verdict(self) -> str:
+        return ("better" if self.gain > 0 else "worse") if self.resolved else "not resolved"
+
+    @property
+    def text(self) -> str:
+        """Such as "+1.2 (-0.3 to +2.6)", with a star where it is resolved."""
+        return f"{self.gain:+.1f} ({self.low:+.1f} to {self.high:+.1f}){' *' * self.resolved}"
+
+
+def scored_joints(skeleton: Skeleton) -> list[int]:
+    """Joints that count: with LIP those of PCKh's average (neither pelvis nor spine), else all."""
+    return list(evaluation.AVERAGE) if skeleton.joints == LIP.joints else list(range(skeleton.num_joints))
+
+
+def cell_errors(persons: Sequence[Person], found: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Predictions (N, K, >=2) -> errors (N, K) in tolerances, nan for joints that don't count.
+
+    The share within 1 is PCKh@0.5 Avg. with LIP; with COCO it is that of the joints with a similarity of 0.5 or more.
+    """
+    errors = joint_errors.errors(persons, found, skeleton)
+    left_out = np.setdiff1d(np.arange(skeleton.num_joints), scored_joints(skeleton))
+    errors[:, left_out] = np.nan
+    return errors
+
+
+def found_percent(errors: np.ndarray) -> float:
+    """Percent of the scored joints within 1, pooled over every axis; nan where none is scored."""
+    scored = ~np.isnan(errors)
+    return float(100 * (errors[scored] <= 1).mean()) if scored.any() else float("nan")
+
+
+def difference(errors: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Difference:
+    """Errors of two variants, (S, N, K) both, on the same persons -> their paired difference.
+
+    Persons are drawn with replacement and bring along their joints of all seeds. Joints that are scored in one of the two
+    alone count in neither. nan throughout where nothing is scored.
+    """
+    unscored = np.isnan(errors) | np.isnan(baseline)
+    ours, theirs = (np.where(unscored, np.nan, e) for e in (errors, baseline))
+    by_seed = tuple(found_percent(a) - found_percent(b) for a, b in zip(ours, theirs, strict=True))
+    if unscored.all():
+        return Difference(np.nan, np.nan, np.nan, by_seed)
+    flat = [e.transpose(1, 0, 2).reshape(e.shape[1], -1) for e in (ours, theirs)]  # (N, S K)
+    interval = evaluation.paired_interval(*flat, joints=range(flat[0].shape[1]), threshold=1.0, seed=seed)
+    return Difference(*interval, by_seed)
+
+
+def comparisons(variants: Sequence[Variant]) -> list[tuple[Variant, Variant]]:
+    """Pairs worth comparing, the question first: each block against none, and against as much plain computing, at the
+    same depth; the published block against the other two; and each depth against one stage less."""
+    known, pairs = set(variants), []
+    for v in variants:
+        context, depth = v.context, v.num_refinement_stages
+        others = {"ushape": ("none", "matched", "ppm", "aspp"), "none": ()}.get(context, ("none", "matched"))
+        pairs += [(v, Variant(other, depth)) for other in others if other != context]
+        pairs += [(v, Variant(context if depth > 1 else "none", depth - 1))] * (depth > 0)
+    return [pair for pair in pairs if pair[1] in known]
+
+
+def difference_table(differences: dict) -> pd.DataFrame:
+    """A row per difference: gain, its interval, the seeds' own gains and the verdict. Keys are names or pairs of names."""
+    return pd.DataFrame(
+        {
+            key if isinstance(key, str) else " against ".join(key): {
+                "gain": d.gain,
+                "low": d.low,
+                "high": d.high,
+                **{f"seed {i}": gain for i, gain in enumerate(d.by_seed)},
+                "verdict": d.verdict,
+            }
+            for key, d in differences.items()
+        }
+    ).T.infer_objects()
+
+
+def table(errors: dict[str, np.ndarray]) -> pd.DataFrame:
+    """By variant: percent found over all seeds, of each seed, and the largest distance between two seeds."""
+    rows = {}
+    for name, these in errors.items():
+        by_seed = [found_percent(e) for e in these]
+        seeds = {f"seed {i}": score for i, score in enumerate(by_seed)}
+        rows[name] = {"found (%)": found_percent(these), **seeds, "seed spread": max(by_seed) - min(by_seed)}
+    return pd.DataFrame(rows).T
+
+
+def groups(persons: Sequence[Person], skeleton: Skeleton) -> dict[str, np.ndarray]:
+    """Where context should matter: name -> mask (N, K) of joints. Groups without a joint are left out.
+
+    Visible and occluded joints by their labels; and joints of persons with all joints labelled or with some missing, which
+    is what a body cut off by the picture's edge looks like in the labels.
+    """
+    labels = np.stack([person.keypoints[:, 2] for person in persons])  # (N, K)
+    whole = (labels[:, scored_joints(skeleton)] > 0).all(axis=1, keepdims=True)
+    masks = {
+        "visible joints": labels == 2,
+        "occluded joints": labels == 1,
+        "persons with all joints": (labels > 0) & whole,
+        "persons with joints missing": (labels > 0) & ~whole,
+    }
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def within(errors: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Errors (S, N, K) with everything outside the mask (N, K) not scored."""
+    return np.where(mask, errors, np.nan)
+
+
+def most_different(errors: np.ndarray, baseline: np.ndarray, count: int) -> np.ndarray:
+    """The persons of whom errors' variant finds the most more joints than baseline's, over all seeds: up to count rows."""
+    gain = ((errors <= 1).sum(axis=(0, 2)) - (baseline <= 1).sum(axis=(0, 2))).astype(int)
+    order = np.argsort(-gain, kind="stable")[:count]
+    return order[gain[order] > 0]

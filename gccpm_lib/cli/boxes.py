@@ -1,0 +1,226 @@
+"""Boxes: whom to predict in a picture or video frame, from a file or from one of torchvision's detectors.
+
+A box is x, y, w, h in picture pixels and a score. Files are COCO's: results, [{"image_id" or "file_name", "bbox", "score"}]
+(of a video: "file_name" and "frame", from 0), or labels, {"images", "annotations"}. They are matched by bare file name,
+else by image id: the number that is a picture's name, as in 000000000139.jpg.
+"""
+
+import contextlib
+import http.client
+import math
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from gccpm_lib import checkpoints
+from gccpm_lib.cli.inputs import Frame, Source
+from gccpm_lib.datasets.coco_labels import box_numbers, load_labels, read_json
+from gccpm_lib.datasets.coco_results import PERSON
+from gccpm_lib.datasets.records import DataError
+
+DETECTOR_BATCH = 4  # pictures: a detector's maps are some hundred megabytes each
+SECONDS_TO_WAIT = 30  # for an answer, before a download is given up
+# Their published weights go with batch normalisation that adds nothing to the variance; so torchvision builds them, too
+NO_EPSILON = ("fasterrcnn", "keypointrcnn", "maskrcnn", "retinanet")
+
+
+@dataclass(frozen=True, eq=False)
+class WholePictures:
+    """Every picture is one person."""
+
+    ids: dict[str, int] = field(default_factory=dict)
+
+    def boxes_of(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """One box (1, 5) for every frame, all of it, with the score 1."""
+        return [np.array([[0.0, 0.0, *frame.image.shape[1::-1], 1.0]]) for frame in frames]
+
+
+@dataclass(frozen=True, eq=False)
+class BoxFile:
+    """The boxes of a file, for the given sources."""
+
+    boxes: dict[tuple[str, int | None], np.ndarray]  # by source and number of the frame: (N, 5) x, y, w, h, score
+    ids: dict[str, int]  # image ids by picture, {} where the file doesn't tell them
+
+    def boxes_of(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """Boxes (N, 5) of every frame, (0, 5) where the file has none."""
+        return [self.boxes.get((frame.source.name, frame.number), np.zeros((0, 5))) for frame in frames]
+
+
+def read_boxes(path: str | Path, sources: Sequence[Source], min_score: float = 0.0) -> BoxFile:
+    """The boxes of the sources with a score of at least min_score; a box without a score counts as sure.
+
+    Crowds and other categories than persons are left out. Raises DataError naming the row or annotation that is wrong, and
+    for a file without a box for any of the sources.
+    """
+    content = read_json(path)
+    rows = list(_result_rows(path, content) if isinstance(content, list) else _label_rows(path))
+    numbers, kinds = _numbers(sources), {source.name: source.kind for source in sources}
+    found, ids, full_names = {}, {}, {}
+    for where, row in rows:
+        full_name = row.get("file_name", numbers.get(row.get("image_id"), ""))
+        name = Path(full_name).name
+        if name not in kinds or row["score"] < min_score:
+            continue
+        if full_names.setdefault(name, full_name) != full_name:
+            raise DataError(f"{where}: {full_names[name]} and {full_name} have the same name; rename one of the pictures")
+        frame = None if kinds[name] == "picture" else _whole_number(where, row, "frame")
+        found.setdefault((name, frame), []).append((*box_numbers(where, row.get("bbox")), row["score"]))
+        ids[name] = row.get("image_id")
+    if not found:
+        raise DataError(
+            f"{path}: no box with a score of {min_score:g} or more for {sources[0].name} or any other input; boxes are "
+            "matched by file_name, or by image_id where it is the number that the picture is named by"
+        )
+    boxes = {key: np.array(rows, dtype=np.float64) for key, rows in found.items()}
+    return BoxFile(boxes, {} if None in ids.values() else ids)
+
+
+def number_of(source: Source) -> int | None:
+    """The number that a picture is named by (000000000139.jpg: 139), None for another name and for videos."""
+    stem = Path(source.path).stem
+    return int(stem) if source.kind == "picture" and stem.isascii() and stem.isdigit() else None
+
+
+def _numbers(sources: Sequence[Source]) -> dict[int, str]:
+    """Names by number. DataError for 1.jpg beside 001.jpg."""
+    names = {}
+    for source in sources:
+        number = number_of(source)
+        if number is not None and names.setdefault(number, source.name) != source.name:
+            raise DataError(f"{source.path}: {names[number]} has the same number, so boxes can't be matched; rename one")
+    return names
+
+
+def _result_rows(path: str | Path, rows: list) -> Iterator[tuple[str, dict]]:
+    """Place (for messages) and row of every person in a results file, with a score."""
+    for number, row in enumerate(rows, 1):
+        where = f"{path}, row {number}"
+        if not isinstance(row, dict) or not isinstance(row.get("file_name", ""), str):
+            raise DataError(f"{where}: no row with a bbox and a file_name or image_id; write it again")
+        if "file_name" not in row or "image_id" in row:
+            _whole_number(where, row, "image_id")
+        score = row.get("score", 1.0)
+        if type(score) not in (int, float) or not math.isfinite(score):
+            raise DataError(f"{where}: score {score!r} is not a finite number; correct or remove it")
+        if row.get("category_id", PERSON) == PERSON:
+            yield where, {**row, "score": float(score)}
+
+
+def _whole_number(where: str, row: dict, key: str) -> int:
+    if type(row.get(key)) is not int:
+        raise DataError(
+            f"{where}: {key} {row.get(key)!r} is not a whole number; write it again with bbox, "
+            "file_name or image_id, and for videos frame (from 0)"
+        )
+    return row[key]
+
+
+def _label_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
+    """Place and row of every person in a label file, with the picture's name."""
+    labels = load_labels(path)
+    for annotation in labels.annotations:
+        if annotation.get("iscrowd"):
+            continue
+        if labels.images is None:
+            named = {"file_name": annotation["image_path"]}
+        else:
+            image_id = annotation["image_id"]
+            file_name = labels.images[image_id].get("file_name")
+            named = {"image_id": image_id} | ({"file_name": file_name} if isinstance(file_name, str) else {})
+        yield labels.where(annotation), {**named, "bbox": annotation.get("bbox"), "score": 1.0}
+
+
+def covering(boxes: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, >=4) -> (N,) bool: covers at least 2 x 2 pixels of a picture (height, width), as every crop has to."""
+    corner, extent = np.array(boxes, dtype=np.float64)[:, :2], np.asarray(boxes)[:, 2:4]
+    first, last = np.maximum(np.rint(corner), 0), np.minimum(np.rint(corner + extent), picture[::-1])
+    return (last - first >= 2).all(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """One of torchvision's detectors, ready to find persons."""
+
+    network: nn.Module  # list of (3, H, W) float32 RGB in 0..1 -> list of {"boxes": x1, y1, x2, y2, "labels", "scores"}
+    person: int  # its label of a person
+    min_score: float
+    device: str = "cpu"
+    ids: dict[str, int] = field(default_factory=dict)  # it knows of no image ids
+
+    def boxes_of(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """Boxes (N, 5) of the persons in every frame, falling in score."""
+        found = []
+        for start in range(0, len(frames), DETECTOR_BATCH):
+            pictures = [torch.from_numpy(f.image[:, :, ::-1].copy()) for f in frames[start : start + DETECTOR_BATCH]]
+            with torch.inference_mode():
+                answers = self.network([picture.to(self.device).permute(2, 0, 1) / 255 for picture in pictures])
+            found += [self._persons({key: value.cpu().double().numpy() for key, value in a.items()}) for a in answers]
+        return found
+
+    def _persons(self, answer: dict[str, np.ndarray]) -> np.ndarray:
+        chosen = (answer["labels"] == self.person) & (answer["scores"] >= self.min_score)
+        corners, scores = answer["boxes"][chosen], answer["scores"][chosen]
+        boxes = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2], scores])
+        return boxes[np.argsort(-scores, kind="stable")]
+
+
+def open_detector(name: str, weights: str | Path = "", min_score: float = 0.5, device: str = "cpu") -> Detector:
+    """A detector by its name in torchvision.models.detection, with a local state_dict or torchvision's own weights.
+
+    Those are taken from torch.hub's cache, or downloaded, which is said on stderr. Raises ValueError for an unknown name,
+    weights that don't fit and, naming the file to give, weights that can't be had.
+    """
+    from torchvision import models  # takes a second, which nobody else should wait for
+
+    known = models.list_models(module=models.detection)
+    if name not in known:
+        raise ValueError(f"detector {name!r} is not known; known: {', '.join(known)}")
+    published = models.get_model_weights(name).DEFAULT
+    path = Path(weights) if weights else _cached(published.url, published.meta.get("_file_size", 0))
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: detector weights missing; correct --detector-weights")
+    network = models.get_model(name, weights=None, weights_backbone=None)
+    try:
+        checkpoints.load_weights(network, checkpoints.network_weights(checkpoints.read_checkpoint(path)), path)
+    except ValueError as error:
+        raise ValueError(f"{error}; give a state_dict of torchvision's {name} for 91 categories") from error
+    if name in [f"{kind}_resnet50_fpn" for kind in NO_EPSILON]:
+        for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.eps = 0.0
+    person = published.meta["categories"].index("person")
+    return Detector(network.to(device).eval(), person, min_score, device)
+
+
+def _cached(url: str, megabytes: float) -> Path:
+    """The weights' file in torch.hub's cache, downloaded if it isn't there. ValueError where it can't be had."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    print(f"gccpm: downloading {url} ({megabytes:.0f} MB) to {path}", file=sys.stderr)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _patience(SECONDS_TO_WAIT):
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise ValueError(
+            f"{path.name} couldn't be downloaded ({error}); get {url} elsewhere and give --detector-weights {path.name}"
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Network connections give up after so many seconds without an answer; torch.hub itself would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,203 @@
+"""`gccpm predict`: pictures, folders, videos and webcams -> keypoints as csv or JSON and, if wanted, drawn ones."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gccpm_lib.cli import outputs, smoothing
+from gccpm_lib.cli.boxes import BoxFile, Detector, WholePictures, covering, open_detector, read_boxes
+from gccpm_lib.cli.inputs import Frame, Source, batches, list_sources, read_frames
+from gccpm_lib.cli.outputs import Predicted
+from gccpm_lib.export.engines import open_predictor
+from gccpm_lib.prediction.predictor import PosePredictor, person_score
+from gccpm_lib.progress import tqdm
+from gccpm_lib.weight_files import SHIPPED_NETWORK, shipped_networks
+
+Finder = WholePictures | BoxFile | Detector
+STOPPED = 130  # the shell's exit status for Ctrl-C
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `gccpm predict`; their names are those of the released validation script where it has them."""
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="pictures, folders of pictures, videos, camera:0 (until Ctrl-C)")
+    network = f"network to predict with: a file, or the name of one that ships; default {SHIPPED_NETWORK}"
+    add("--checkpoint-path", metavar="C", default=SHIPPED_NETWORK, help=network)
+    add("--recipe", default="", help="for published files, which don't say: lip-published, ...")
+    add("--upsampling", choices=("bilinear", "nearest"), help="for published files: LIP, COCO")
+    add("--input-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: as trained")
+    add("--multiscale", action="store_true", help="average over the scales 0.75, 1 and 1.25")
+    add("--flip", action="store_true", help="average with the mirrored picture")
+    add("--boxes", metavar="FILE.json", help="predict in these boxes (COCO's results or labels), not in whole pictures")
+    add("--detector", metavar="NAME", help="find the boxes with this detector of torchvision.models.detection")
+    add("--detector-weights", default="", metavar="FILE", help="its state_dict; default: torchvision's, downloaded once")
+    add("--min-box-score", type=float, metavar="S", help="leave out lower boxes; default 0 of a file, 0.5 of a detector")
+    add("--smooth", action="store_true", help="calm the joints over a video's frames (1 euro filter)")
+    add("--output-name", metavar="FILE", help="name.csv (LIP's form) or name.json (COCO's results); default predictions.*")
+    add("--visualize", metavar="PATH", help="also draw the poses: into a folder, or one video into PATH.mp4")
+    add("--batch-size", type=_at_least_one, default=16, metavar="N", help="pictures or frames read at once; default 16")
+    add("--device", default="cpu", help="cpu, cuda or mps")
+
+
+def _at_least_one(text: str) -> int:
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one frame."""
+
+    frame: Frame
+    boxes: np.ndarray  # (N, 5) x, y, w, h, score
+    keypoints: np.ndarray | None  # (N, K, 3); None where the frame couldn't be read or predicted
+    problems: tuple[str, ...]
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Predict all inputs. Exit status: 0 done, 1 something couldn't be read (it is listed, the rest is done), 130 Ctrl-C.
+
+    Everything that can be checked is, before the first frame; ValueError or OSError in one line.
+    """
+    _check(options)
+    sources = list_sources(options.inputs)
+    if options.smooth and all(source.kind == "picture" for source in sources):
+        raise ValueError("--smooth is for videos and cameras, and none is given; leave it out")
+    path = outputs.output_path(options.output_name, sources, bool(options.boxes or options.detector))
+    drawn = outputs.drawing_paths(options.visualize, sources)
+    read = [options.checkpoint_path, options.boxes, options.detector_weights, *(source.path for source in sources)]
+    outputs.check_writable([path, *drawn.values()], filter(None, read))
+    finder = _open_finder(options, sources)
+    scales = (0.75, 1.0, 1.25) if options.multiscale else (1.0,)
+    predictor = open_predictor(
+        options.checkpoint_path,
+        recipe=options.recipe,
+        upsampling=options.upsampling,
+        input_size=options.input_size,
+        scales=scales,
+        flip=options.flip,
+        device=options.device,
+    )
+    return _run(options, sources, finder, predictor, path, drawn)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.checkpoint_path in shipped_networks() and (options.recipe or options.upsampling):
+        raise ValueError(
+            f"{options.checkpoint_path} says its recipe itself; --recipe and --upsampling are for published files"
+        )
+    exported = Path(options.checkpoint_path).suffix in (".onnx", ".xml")
+    if exported and options.device != "cpu" and not options.detector:
+        raise ValueError(f"--device {options.device}: exported files run on the CPU; leave it out or give a checkpoint")
+    if options.boxes and options.detector:
+        raise ValueError("--boxes and --detector are two ways to say whom to predict; give one of them")
+    if options.detector_weights and not options.detector:
+        raise ValueError("--detector-weights needs --detector, the name of the network that they are of")
+    if options.min_box_score is not None and not (options.boxes or options.detector):
+        raise ValueError("--min-box-score needs --boxes or --detector: whole pictures have no boxes")
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:  # no such device, no driver, or PyTorch was built without it
+        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}; give --device cpu") from error
+
+
+def _open_finder(options: argparse.Namespace, sources: Sequence[Source]) -> Finder:
+    """What knows whom to predict."""
+    score = options.min_box_score
+    if options.boxes:
+        return read_boxes(options.boxes, sources, 0.0 if score is None else score)
+    if options.detector:
+        score = 0.5 if score is None else score
+        return open_detector(options.detector, options.detector_weights, score, options.device)
+    return WholePictures()
+
+
+def _run(options, sources, finder: Finder, predictor: PosePredictor, path: Path, drawn: dict[Source, Path]) -> int:
+    """Predict, draw and write; whatever ends it early, what was done by then is written."""
+    ids = outputs.image_ids(sources, finder.ids)
+    found, num_problems, stopped, started = [], 0, False, time.perf_counter()
+    counts = [source.num_frames for source in sources]
+    outcomes = _outcomes(batches(read_frames(sources), options.batch_size), predictor, finder)
+    outcomes = _smoothed(outcomes) if options.smooth else outcomes
+    bar = tqdm(total=sum(counts) if all(counts) else None, desc="predict", unit="frame", leave=False)
+    try:
+        with bar, outputs.Drawings(drawn, predictor.recipe.skeleton) as drawings:
+            for position, outcome in enumerate(outcomes, 1):
+                num_problems += len(outcome.problems)
+                for problem in outcome.problems:
+                    tqdm.write(f"gccpm: {problem}", file=sys.stderr)
+                if outcome.keypoints is not None:
+                    drawings.add(outcome.frame, outcome.keypoints)
+                    found.append(_predicted(outcome, ids.get(outcome.frame.source.name, position)))
+                    bar.update()
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        seconds = time.perf_counter() - started
+        if found:
+            outputs.write_keypoints(path, found)
+    print(_summary(found, num_problems, stopped, seconds, path, options.visualize))
+    return STOPPED if stopped else int(num_problems > 0)
+
+
+def _outcomes(frames: Iterator[list[Frame]], predictor: PosePredictor, finder: Finder) -> Iterator[Outcome]:
+    """Batches of frames -> the outcome of every frame, in order."""
+    for batch in frames:
+        readable = [frame for frame in batch if frame.image is not None]
+        boxes = finder.boxes_of(readable)
+        kept = [own[covering(own, frame.image.shape[:2])] for own, frame in zip(boxes, readable, strict=True)]
+        keypoints = predictor.predict_many([frame.image for frame in readable], [own[:, :4] for own in kept])
+        lost = [len(own) - len(some) for own, some in zip(boxes, kept, strict=True)]
+        answers = iter(zip(kept, keypoints, lost, strict=True))
+        for frame in batch:
+            yield _unread(frame) if frame.image is None else _read(frame, *next(answers))
+
+
+def _unread(frame: Frame) -> Outcome:
+    return Outcome(frame, np.zeros((0, 5)), None, (frame.error,))
+
+
+def _read(frame: Frame, boxes: np.ndarray, keypoints: np.ndarray, lost: int) -> Outcome:
+    name = frame.source.path if frame.number is None else f"{frame.source.path}, frame {frame.number}"
+    if not np.isfinite(keypoints).all():
+        return Outcome(frame, boxes, None, (f"{name}: a joint is nan or infinite; the network's weights are damaged",))
+    problem = f"{name}: less than 2 x 2 of its pixels are inside a box ({lost} left out); correct or remove it"
+    return Outcome(frame, boxes, keypoints, (problem,) if lost else ())
+
+
+def _smoothed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """The same with the joints of videos and cameras smoothed, each on its own."""
+    source, tracks = None, []
+    for outcome in outcomes:
+        if outcome.frame.source != source:
+            source, tracks = outcome.frame.source, []
+        if outcome.frame.number is None or outcome.keypoints is None:
+            yield outcome
+            continue
+        tracks, keypoints = smoothing.smooth(tracks, outcome.boxes, outcome.keypoints, outcome.frame.time)
+        yield Outcome(outcome.frame, outcome.boxes, keypoints, outcome.problems)
+
+
+def _predicted(outcome: Outcome, image_id: int) -> Predicted:
+    frame, keypoints = outcome.frame, outcome.keypoints
+    scores = [person_score(own) * float(box[4]) for own, box in zip(keypoints, outcome.boxes, strict=True)]
+    return Predicted(frame.source, frame.number, image_id, keypoints, scores)
+
+
+def _summary(found: Sequence[Predicted], num_problems: int, stopped: bool, seconds: float, path: Path, drawn: str) -> str:
+    what = "picture" if all(p.number is None for p in found) else "frame"
+    done = f"{_count(len(found), what)} predicted, {_count(sum(len(p.keypoints) for p in found), 'person')}"
+    problems = f", {_count(num_problems, 'problem')}" if num_problems else ""
+    written = f", {len(found) / seconds:.1f} frames/s; keypoints in {path}" if found else "; nothing written"
+    return ("stopped: " if stopped else "") + done + problems + written + (f", drawn in {drawn}" if drawn and found else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Export: ONNX, OpenVINO and INT8 files, and what runs them."""

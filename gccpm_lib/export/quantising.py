@@ -1,0 +1,59 @@
+"""INT8: an OpenVINO model quantised after training (nncf), with crops of the data for calibration.
+
+Weights and activations of the convolutions become 8-bit integers; ranges come from what the calibration crops cause. Where
+that costs accuracy, the layers that suffer most stay as they were: the first, which sees raw pixels, and the last ones,
+whose heatmaps are what is read.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import nncf
+import numpy as np
+import openvino as ov
+
+from gccpm_lib.datasets.records import Person
+from gccpm_lib.export.files import NAME, read_openvino, save_openvino
+from gccpm_lib.prediction.predictor import person_crops
+from gccpm_lib.recipes import Recipe
+
+# What is kept in float32, from nothing on, until accuracy is good enough: (first convolutions, last convolutions).
+LEVELS = {"all layers": (0, 0), "last layers kept": (0, 2), "first and last layers kept": (1, 4)}
+
+
+def calibration_crops(persons: Sequence[Person], recipe: Recipe, count: int = 128, seed: int = 0) -> np.ndarray:
+    """Crops (count, H, W, 3) uint8 BGR of persons drawn at random, as the network gets them when it predicts."""
+    chosen = np.random.default_rng(seed).permutation(len(persons))[:count]
+    return person_crops([persons[i] for i in chosen], recipe)
+
+
+def quantise(ir_file: str | Path, folder: str | Path, recipe: Recipe, crops: np.ndarray, level: str = "all layers") -> Path:
+    """IR of `export_openvino` (NCHW, uint8) -> human-pose-estimation.xml and .bin in the folder, in INT8; the .xml's path.
+
+    crops (N, H, W, 3) uint8 BGR; level: a name of LEVELS. ValueError for another level.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level {level!r} is not known; known: {', '.join(map(repr, LEVELS))}")
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    model = read_openvino(ir_file)
+    kept = kept_layers(model, *LEVELS[level])
+    quantised = nncf.quantize(
+        model,
+        nncf.Dataset(list(crops.transpose(0, 3, 1, 2)[:, None])),
+        subset_size=len(crops),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
+    )
+    return save_openvino(quantised, Path(folder) / f"{NAME}.xml", recipe, half=False)
+
+
+def kept_layers(model: ov.Model, first: int, last: int) -> list[str]:
+    """Names of the first and the last convolutions, in order of computation."""
+    names = [op.get_friendly_name() for op in model.get_ordered_ops() if "Convolution" in op.get_type_name()]
+    return names[:first] + names[len(names) - last :]
+
+
+def num_quantised(ir_file: str | Path) -> int:
+    """How many places of a model are rounded to 8 bits; 0 for one that isn't quantised."""
+    return sum(op.get_type_name() == "FakeQuantize" for op in read_openvino(ir_file).get_ordered_ops())

@@ -1,0 +1,5 @@
+"""Prediction: network -> keypoints."""
+
+from gccpm_lib.prediction.predictor import PosePredictor
+
+__all__ = ["PosePredictor"]

@@ -1,0 +1,1 @@
+"""Rendering: people without a download, drawn with their labels."""

@@ -1,0 +1,16 @@
+"""Timing: variants measured in turns, so that a busy moment hits them all."""
+
+import time
+from collections.abc import Callable
+
+
+def interleaved(variants: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each variant in every round, the variants taking turns; a first round warms up and isn't counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(rounds + 1):
+        for name, step in variants.items():
+            started = time.perf_counter()
+            step()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds

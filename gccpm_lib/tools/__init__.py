@@ -1,0 +1,1 @@
+"""Tools: model cards, benchmark, estimates."""

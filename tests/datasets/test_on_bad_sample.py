@@ -1,0 +1,170 @@
+"""on_bad_sample: by default a bad row or picture ends with its name; "skip" leaves it out everywhere and lists it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_same_end, quiet, small_run, write_coco, write_lip
+
+from gccpm_lib.checkpoints import read_checkpoint
+from gccpm_lib.datasets import coco, lip
+from gccpm_lib.datasets.records import DataError
+from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
+from gccpm_lib.training import run as runs
+from gccpm_lib.training.loop import train
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """10 train and 4 val pictures; rows 1 and 2 and the third picture of train are bad, and the first picture of val."""
+    write_lip(tmp_path / "lip", (("train", 10), ("val", 4)))
+    labels = next((tmp_path / "lip").rglob("lip_train_set.csv"))
+    rows = labels.read_text().splitlines(keepends=True)
+    rows[0], rows[1] = rows[0].replace(",", ",x", 1), "short.jpg,1,2\n"
+    labels.write_text("".join(rows))
+    for split, number in (("train", 2), ("val", 0)):
+        picture = sorted((tmp_path / "lip/TrainVal_images" / f"{split}_images").glob(f"{100 + number}_*"))[0]
+        picture.write_bytes(picture.read_bytes()[:60])
+    return tmp_path / "lip"
+
+
+@pytest.fixture
+def run(damaged, tmp_path):
+    return replace(small_run(damaged, tmp_path / "run"), on_bad_sample="skip")
+
+
+def test_by_default_the_first_bad_one_ends_it_by_name(run, damaged):
+    with pytest.raises(DataError, match=r"lip_train_set\.csv, row 2: 3 columns"):
+        train(replace(run, on_bad_sample="error"), quiet)
+    with pytest.raises(ValueError, match="on_bad_sample 'sometimes'"):
+        train(replace(run, on_bad_sample="sometimes"), quiet)
+
+
+def test_skips_are_left_out_and_each_is_listed_once(run):
+    history = train(run, quiet)
+    assert len(history) == 2 and np.isfinite(history[-1]["losses"]).all()
+    table = runs.skipped_table(run).set_index("sample")["reason"]
+    assert sorted(table.index) == ["100_0.jpg", "102_2.jpg", "lip_train_set.csv, row 1", "lip_train_set.csv, row 2"]
+    assert "no coordinate" in table["lip_train_set.csv, row 1"] and "3 columns" in table["lip_train_set.csv, row 2"]
+    assert "not a readable picture" in table["102_2.jpg"] and "val_images" in table["100_0.jpg"]
+    assert read_checkpoint(run.checkpoint_file)["skipped"] == table.to_dict()
+
+
+def test_the_rest_trains_as_if_the_bad_rows_had_never_been(run, damaged, tmp_path):
+    """Rows alone: a bad picture keeps its place in the data order."""
+    picture = damaged / "TrainVal_images/train_images/102_2.jpg"
+    picture.write_bytes((damaged / "TrainVal_images/train_images/103_3.jpg").read_bytes())
+    train(run, quiet)
+    labels = next(damaged.rglob("lip_train_set.csv"))
+    labels.write_text("".join(labels.read_text().splitlines(keepends=True)[2:]))
+    clean = replace(run, output_folder=str(tmp_path / "clean"))
+    train(clean, quiet)
+    assert_same_end(run, clean)
+    assert set(runs.skipped_table(clean)["sample"]) == {"100_0.jpg"}
+
+
+def test_a_batch_of_bad_samples_alone_is_no_step(run, damaged):
+    for picture in (damaged / "TrainVal_images/train_images").iterdir():
+        if not picture.name.startswith("109"):
+            picture.write_bytes(b"")
+    history = train(replace(run, ema_decay=0.0), quiet)
+    steps = {int(m["step"]) for m in read_checkpoint(run.checkpoint_file)["optimizer"]["state"].values()}
+    assert steps == {2} and len(history) == 2  # one good sample an epoch
+
+
+def test_nothing_readable_at_all_is_an_error(run, damaged):
+    for picture in (damaged / "TrainVal_images/train_images").iterdir():
+        picture.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no sample of epoch 1 could be read; see skipped\.json"):
+        train(run, quiet)
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(run, tmp_path):
+    train(run, quiet)
+    other = replace(run, output_folder=str(tmp_path / "other"), num_workers=2)
+    train(other, quiet)
+    assert_same_end(run, other)
+    assert runs.skipped_table(run).equals(runs.skipped_table(other))
+
+
+def test_scores_are_of_the_readable_persons(damaged):
+    recipe, skipped = replace(LIP_MODERN, input_size=(64, 64)), []
+    validation = scoring.read_validation(damaged, recipe, skipped=skipped)
+    assert len(validation.subjects) == 3 and [skip.name for skip in skipped] == ["100_0.jpg"]
+    truth = np.stack([person.keypoints for person in validation.subjects]).astype(float)
+    assert scoring.scores(validation, truth)["Avg."] == 100
+
+
+def test_every_kind_of_bad_row_is_skipped(tmp_path):
+    write_lip(tmp_path, (("train", 6),))
+    labels = next(tmp_path.rglob("lip_train_set.csv"))
+    rows = labels.read_text().splitlines()
+    name, rest = rows[1].split(",", 1)
+    rows[1] = f"../{name},{rest}"
+    rows[2] = rows[2].rsplit(",", 1)[0] + ",inf"
+    rows[3] = rows[4]
+    rows[5] = rows[5] + ",1"
+    labels.write_text("\n".join(rows) + "\n")
+    skipped = []
+    persons = lip.read_lip(tmp_path, "train", skipped)
+    assert [person.name for person in persons] == ["100_0.jpg", "104_4.jpg"]
+    assert [skip.name for skip in skipped] == [f"lip_train_set.csv, row {row}" for row in (2, 3, 5, 6)]
+    labels.write_text("a.jpg,1\nb.jpg,2\n")
+    with pytest.raises(DataError, match=r"every row is bad, the first: .*row 1"):
+        lip.read_lip(tmp_path, "train", [])
+
+
+def test_bad_coco_annotations_leave_the_truth_too(tmp_path):
+    write_coco(tmp_path)
+    file = tmp_path / "annotations/person_keypoints_val2017.json"
+    content = json.loads(file.read_text())
+    before = len(coco.read_coco(tmp_path, "val"))
+    first, second = content["annotations"][:2]
+    first["keypoints"] = first["keypoints"][:-1]
+    second["image_id"] = 10**6
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="annotation"):
+        coco.read_coco(tmp_path, "val")
+    skipped, recipe = [], replace(COCO_MODERN, input_size=(64, 64))
+    validation = scoring.read_validation(tmp_path, recipe, skipped=skipped)
+    assert len(validation.subjects) == before - 2
+    assert {first["id"], second["id"]}.isdisjoint(a["id"] for a in validation.truth["annotations"])
+    assert {str(first["id"]), str(second["id"])} <= {skip.name.rsplit(" ", 1)[1] for skip in skipped}
+    points = np.stack([person.keypoints for person in validation.subjects]).astype(float)
+    points[:, :, 2] = 1
+    assert scoring.scores(validation, points)["AP"] == pytest.approx(100)
+
+
+def test_a_bad_coco_picture_takes_its_persons_along(tmp_path):
+    write_coco(tmp_path)
+    whole = coco.read_coco(tmp_path, "val")
+    bad = whole[0].image_path
+    bad.write_bytes(b"no picture")
+    skipped = []
+    validation = scoring.read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=skipped)
+    assert [skip.name for skip in skipped] == [bad.name]
+    assert len(validation.subjects) == sum(person.image_path != bad for person in whole)
+    assert whole[0].image_id not in {image["id"] for image in validation.truth["images"]}
+
+
+def test_a_place_holder_weighs_nothing(run):
+    """What a process without a sample computes doesn't reach the gradient."""
+    from gccpm_lib.loading import Batch, collate
+    from gccpm_lib.training.loop import optimiser_step
+
+    recipe = replace(LIP_MODERN, input_size=(64, 64), num_refinement_stages=0, precision="float32")
+    empty = collate([], recipe)
+    assert empty.count == 0 and [len(tensor) for tensor in empty.tensors] == [1, 1, 1, 1]
+    real = Batch([torch.full_like(t, 1) for t in empty.tensors[:3]] + empty.tensors[3:], 1, [])
+    ends = []
+    for batches in ([real], [real, empty]):
+        state = runs.start(replace(run, num_refinement_stages=0), recipe)
+        state.network.eval()
+        losses, total = optimiser_step(state, batches, recipe, "cpu", 1.0)
+        ends.append((losses, total, [p.grad.clone() for p in state.network.parameters()]))
+    assert ends[0][1] == ends[1][1] == 1 and torch.equal(ends[0][0], ends[1][0])
+    assert all(torch.equal(a, b) for a, b in zip(ends[0][2], ends[1][2], strict=True))

@@ -1,0 +1,190 @@
+"""Pages made from notebooks written here: nothing loads from the network, nothing from the data runs as HTML."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+from gccpm_lib import provenance
+from gccpm_lib.report import index, notebook, pages
+from gccpm_lib.report.profiles import Profile
+from gccpm_lib.report.sanitise import harmless, math_html
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>.jpg"
+
+
+def noise_png(side: int) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "png")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.fixture(scope="module")
+def soup() -> BeautifulSoup:
+    """The page of a notebook with everything that can go wrong in it."""
+    outputs = [
+        new_output("stream", name="stderr", text="UserWarning: litter\n"),
+        new_output("stream", name="stdout", text=f"epoch 1\n 10%|#\r 50%|##\r100%|####\nfile {HOSTILE}\n"),
+        new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%| widget"}),
+        new_output("display_data", {"text/html": f"<table><tr><td>{HOSTILE}</td></tr></table>"}),
+        new_output("display_data", {"text/html": "<link rel=stylesheet href='https://far/x.css'><b>kept</b>"}),
+        new_output("display_data", {"text/html": "<pre style='white-space:pre'>\n</pre>", "text/plain": ""}),
+        new_output("display_data", {"text/markdown": "![far](https://far/x.png) [bad](javascript:alert(1))"}),
+        new_output("display_data", {"application/javascript": "alert(3)", "text/plain": "js"}),
+        *[new_output("display_data", {"image/png": noise_png(900), "text/plain": "<Figure>"}) for _ in range(2)],
+    ]
+    cells = [
+        new_markdown_cell("# A title\n\nA question with $x_{i} \\le \\sigma^2$, [paper](https://arxiv.org)?"),
+        new_code_cell("lr = 1e-3  # learning rate\nname = 'a'", metadata={"tags": ["parameters"]}),
+        new_code_cell("lr = 0.01", metadata={"tags": ["injected-parameters"]}),
+        new_markdown_cell("## Same\n\n### Part <script>alert(4)</script>"),
+        new_code_cell("print('a < b')", outputs=outputs),
+        new_markdown_cell("## Same"),
+    ]
+    about = {"title": "A title", "report": "R & D", "failure": "", "status": "done", "previous": None}
+    about["next"] = {"name": "02 b", "title": "B <b>"}
+    page = pages.page_html(new_notebook(cells=cells), "demo", about)
+    assert len(page) < 3_000_000
+    return BeautifulSoup(page, "html.parser")
+
+
+def test_nothing_is_loaded_from_elsewhere(soup):
+    loaded = [tag.get(key) for tag in soup.find_all(["script", "img", "link", "iframe"]) for key in ("src", "href")]
+    assert all(address.startswith("data:image/") for address in loaded if address)
+    assert not re.search(r"url\(|@import", soup.find("style").string)
+    assert "default-src 'none'" in soup.find("meta", attrs={"http-equiv": True})["content"]
+
+
+def test_only_our_script_may_run(soup):
+    (script,) = soup.find_all("script")
+    assert pages.script_hash(script.string) in soup.find("meta", attrs={"http-equiv": True})["content"]
+    assert not [tag for tag in soup.find_all(True) for key in tag.attrs if key.startswith("on")]
+    assert not soup.find_all(href=re.compile("^javascript", re.IGNORECASE))
+
+
+def test_code_is_folded_and_litter_gone(soup):
+    assert soup.html["lang"] == "en" and soup.title.string == "A title – R & D"
+    assert all(block.find_parent("details") for block in soup.select("main .highlight"))
+    assert len(soup.select("main .output.scroll")) == 2  # without the blank one
+    text = soup.main.get_text()
+    assert HOSTILE in text and "100%|####" in text and "kept" in text
+    assert not any(word in text for word in ("litter", "10%", "widget", "alert(3)", "<Figure>"))
+
+
+def test_parameters_are_a_table(soup):
+    rows = [[cell.get_text(" ", strip=True) for cell in row.find_all(["th", "td"])] for row in soup.select("tbody tr")]
+    assert ["lr", "0.01 default 0.001", "learning rate"] in rows and ["name", "'a'", ""] in rows
+
+
+def test_contents_lead_to_headings(soup):
+    links = [link["href"][1:] for link in soup.select("#contents a")]
+    assert len(links) == len(set(links)) == 3
+    assert all(soup.find(id=link).name in ("h2", "h3") for link in links)
+
+
+def test_pictures_have_alt_texts_and_formulas_are_text(soup):
+    assert [image["alt"] for image in soup.select("main figure img")] == ["Part <script>alert(4)</script>"] * 2
+    assert "x_i ≤ σ^2" in str(soup.find(class_="math")).replace("<sub>", "_").replace("<sup>", "^").replace(
+        "</sub>", ""
+    ).replace("</sup>", "")
+
+
+def embedded(image: Image.Image) -> Image.Image:
+    """The picture as a page shows it."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    output = new_output("display_data", {"image/png": base64.b64encode(buffer.getvalue()).decode()})
+    about = {"title": "T", "report": "R", "failure": "", "status": "done", "previous": None, "next": None}
+    parameters = new_code_cell("a = 1", metadata={"tags": ["parameters"]})
+    page = pages.page_html(new_notebook(cells=[parameters, new_code_cell("", outputs=[output])]), "demo", about)
+    kind, data = BeautifulSoup(page, "html.parser").select_one("main figure img")["src"].split(";base64,")
+    assert kind == "data:image/webp"
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+
+
+def test_charts_are_shown_exactly_and_photos_nearly():
+    stripes = np.indices((300, 400)).sum(axis=0) // 7 % 5
+    chart = Image.fromarray(
+        np.array([[255, 255, 255], [0, 114, 178], [213, 94, 0], [0, 0, 0], [9, 9, 9]], np.uint8)[stripes]
+    )
+    assert np.array_equal(embedded(chart), chart)
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    photo = coarse.resize((480, 360), Image.Resampling.BICUBIC)
+    error = np.subtract(embedded(photo), photo, dtype=float)
+    assert photo.getcolors(pages.FEW_COLOURS) is None and 0 < np.sqrt((error**2).mean()) < 3  # of 255
+
+
+def test_a_picture_from_elsewhere_leaves_its_alt_text():
+    assert (
+        harmless("<p>a <img src=x onerror=alert(1) alt='b &lt;i&gt;'> <img src='https://far/x.png'>c</p>")
+        == "<p>a b &lt;i&gt; c</p>"
+    )
+
+
+def test_pages_of_one_notebook_are_read_one_after_the_other():
+    sources = {"01": "01", "02": "02", "01_coco": "01", "03": "03", "02_coco": "02"}
+    profile = Profile("p", "P", "", {name: {} for name in sources}, sources, dict.fromkeys(sources, ""), {})
+    assert index.reading_order(profile) == ["01", "01_coco", "02", "02_coco", "03"]
+
+
+def test_figures_belong_to_the_page_that_their_name_begins_with():
+    entries = [{"name": "01"}, {"name": "01_coco"}, {"name": "02"}]
+    figures = [{"file": f"{name}.png"} for name in ("01_a", "01_coco_a", "x", "01_b", "01_coconut")]
+    shown = [
+        (entry and entry["name"], [one["file"][:-4] for one in some]) for entry, some in index._by_page(figures, entries)
+    ]
+    assert shown == [("01", ["01_a", "01_b", "01_coconut"]), ("01_coco", ["01_coco_a"]), (None, ["x"])]
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (r"\frac{1}{K} \sum_{k} b_k", "1/K ∑<sub>k</sub> b<sub>k</sub>"),
+        (r"\lambda \times 10^{-4}", "λ × 10<sup>-4</sup>"),
+        (r"\text{PCKh} < \sqrt{\Delta}", "PCKh &lt; √(Δ)"),
+    ],
+)
+def test_simple_formulas_are_readable(formula, expected):
+    assert math_html(formula) == expected
+
+
+def test_saved_figures_stay_small(tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 12))
+    figure.add_subplot().imshow(np.random.default_rng(0).random((900, 900, 3)))
+    path = notebook.save_figure(figure, tmp_path, "noise", "Noise & more")
+    assert path == tmp_path / "figures" / "noise.png" and path.stat().st_size <= notebook.FIGURE_LIMIT_BYTES
+    assert path.with_suffix(".txt").read_text() == "Noise & more"
+
+
+def test_data_hash_sees_names_sizes_and_annotations(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2")
+    (tmp_path / "b.jpg").write_bytes(b"xx")
+    first = provenance.data_hash(tmp_path)
+    assert first == provenance.data_hash(tmp_path)
+    (tmp_path / "a.csv").write_text("1,3")
+    second = provenance.data_hash(tmp_path)
+    (tmp_path / "b.jpg").write_bytes(b"xxx")
+    assert len({first, second, provenance.data_hash(tmp_path)}) == 3
+    with pytest.raises(ValueError, match="no such folder"):
+        provenance.data_hash(tmp_path / "none")
+
+
+def test_data_hash_is_the_same_through_links_and_ends_where_one_leads_back(tmp_path):
+    whole, linked = tmp_path / "whole", tmp_path / "linked"
+    (whole / "pictures").mkdir(parents=True)
+    linked.mkdir()
+    (whole / "pictures" / "a.jpg").write_bytes(b"xx")
+    (linked / "pictures").symlink_to(whole / "pictures", target_is_directory=True)
+    assert provenance.data_hash(linked) == provenance.data_hash(whole)
+    (whole / "pictures" / "a.jpg").write_bytes(b"xxx")
+    now = provenance.data_hash(linked)
+    (linked / "back").symlink_to(linked, target_is_directory=True)
+    (linked / "broken").symlink_to(tmp_path / "none")
+    assert provenance.data_hash(linked) == now == provenance.data_hash(whole)

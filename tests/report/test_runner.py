@@ -1,0 +1,193 @@
+"""The runner on a tiny project of its own: what is refused, what runs again, what a failure stops."""
+
+import fcntl
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from gccpm_lib.__main__ import main
+from gccpm_lib.report import notebook, runner
+from gccpm_lib.report.profiles import parse_setting, read_notebook, read_parameters
+
+
+def counts(root: Path) -> list[int]:
+    files = [root / f"count_{name}.txt" for name in ("01_prep", "02_train", "03_other")]
+    return [len(file.read_text()) if file.exists() else 0 for file in files]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("01_prep.base_rl=1", "did you mean 'base_lr'"),
+        ("01_perp.base_lr=1", "did you mean '01_prep'"),
+        ("01_prep.epochs=2.5", "epochs must be int"),
+        ("01_prep.epochs=true", "epochs must be int"),
+        ("01_prep.flip=yes", "write true or false"),
+        ("01_prep.base_lr=fast", "base_lr must be float"),
+        ("01_prep.sizes=5", "sizes must be tuple"),
+        ("01_prep", "notebook.parameter=value"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line_before_anything_runs(project, capsys, setting, message):
+    assert main(["reproduce", "--profile", "tiny", "--set", setting]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1 and not printed.out
+    assert counts(project) == [0, 0, 0] and not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("notebooks:\n  01_pre: {}\n", "did you mean '01_prep'"),
+        ("notebooks:\n  02_train:\n  01_prep:\nneeds:\n  02_train: [01_prep]\n", "put 01_prep before it"),
+        ("notebook:\n  01_prep:\n", "no 'notebooks'"),
+        ("notebooks:\n  01_prep:\nneed:\n  01_prep: []\n", "did you mean 'needs'"),
+        ("notebooks: [\n", "not readable as YAML"),
+    ],
+)
+def test_wrong_profiles_are_refused(project, tmp_path, capsys, text, message):
+    file = tmp_path / "elsewhere.yaml"
+    file.write_text(text)
+    assert main(["reproduce", "--profile", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_profile_names_the_known_ones(project, capsys):
+    assert main(["reproduce", "--profile", "tinny"]) == 2
+    assert "did you mean 'tiny'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("3", 3),
+        ("no", "no"),
+        ("true", True),
+        ("[1, 2]", [1, 2]),
+        ("'1e-4'", "1e-4"),
+        ("2020-01-01", "2020-01-01"),
+        ("010", "010"),
+        ("", None),
+        ("a=b", "a=b"),
+    ],
+)
+def test_settings_are_read_as_plain_yaml(text, value):
+    read = parse_setting(f"02_train.base_lr={text}")
+    assert read == ("02_train", "base_lr", value) and type(read[2]) is type(value)
+
+
+def test_only_what_changed_runs_again(project, capsys, monkeypatch):
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert counts(project) == [1, 1, 1]
+    lines = capsys.readouterr().out.splitlines()
+    started = [line.split(":")[0] for line in lines if "started" in line]
+    assert started == ["01_prep", "02_train", "03_other"]
+    summary = json.loads((project / "reports" / "tiny" / "metrics.json").read_text())
+    first = summary["notebooks"]["01_prep"]
+    assert first["parameters"]["epochs"] == 2 and first["parameters"]["experiment_name"] == "tiny"
+    assert first["headline"] == {"PCKh": 61.5} and first["status"] == "done" and first["wall_time_s"] > 0
+
+    file = project / "notebooks" / "03_other.ipynb"
+    opened = nbformat.read(file, as_version=4)
+    opened.cells[1].execution_count = 7  # as saved after working in it by hand
+    nbformat.write(opened, file)
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert counts(project) == [1, 1, 1]
+    assert main(["reproduce", "--profile", "tiny", "--set", "01_prep.base_lr=1"]) == 0
+    assert counts(project) == [2, 2, 1]
+    assert main(["publish", "--profile", "tiny"]) == 0
+    assert counts(project) == [2, 2, 1]
+
+    page = project / "reports" / "tiny" / "03_other.html"
+    written = page.stat().st_mtime_ns
+    (project / "new_template.j2").touch()
+    monkeypatch.setattr(runner, "_page_sources", lambda: [project / "new_template.j2"])
+    assert main(["reproduce", "--profile", "tiny", "--set", "01_prep.base_lr=1.0"]) == 0
+    assert counts(project) == [2, 2, 1] and page.stat().st_mtime_ns > written
+
+
+def test_failure_stops_only_what_depends_on_it_and_is_shown(project, capsys):
+    assert main(["reproduce", "--profile", "tiny", "--set", "01_prep.epochs=13"]) == 1
+    assert counts(project) == [1, 0, 1]
+    printed = capsys.readouterr()
+    assert "02_train: not run" in printed.out and "RuntimeError: bad <luck>" in printed.err
+    page = (project / "reports" / "tiny" / "01_prep.html").read_text()
+    assert 'id="failure"' in page and "bad &lt;luck&gt;" in page and "<luck>" not in page
+    index = (project / "reports" / "tiny" / "index.html").read_text()
+    assert "What does 01_prep say?" in index and "not run" in index
+    assert (project / "runs" / "tiny" / "notebooks" / "01_prep.failed.ipynb").exists()
+
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert counts(project) == [2, 1, 1]
+    assert not (project / "runs" / "tiny" / "notebooks" / "01_prep.failed.ipynb").exists()
+
+
+def test_a_second_runner_is_turned_away(project, capsys):
+    (project / "runs" / "tiny").mkdir(parents=True)
+    with open(project / "runs" / "tiny" / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert main(["reproduce", "--profile", "tiny"]) == 3
+    printed = capsys.readouterr()
+    assert "another gccpm" in printed.err and printed.err.count("\n") == 1
+    assert counts(project) == [0, 0, 0]
+
+
+def test_publish_before_any_run_says_what_to_do(project, capsys):
+    assert main(["publish", "--profile", "tiny"]) == 2
+    assert "gccpm reproduce --profile tiny" in capsys.readouterr().err
+
+
+def test_parameters_are_read_with_their_comments(project):
+    found = read_parameters(read_notebook(project / "notebooks" / "01_prep.ipynb"), "01_prep")
+    assert [item.name for item in found] == ["experiment_name", "base_lr", "epochs", "flip", "sizes"]
+    assert found[1].value == 1e-3 and found[1].help == "learning rate (lr = base_lr)"
+
+
+def test_record_metrics_writes_plain_numbers(project):
+    folder = notebook.run_folder("mine")
+    metrics = {"per_joint": np.array([1.5, np.nan]), "nested": {"n": np.int64(3), "time_s": 0.5}, "path": Path("a")}
+    notebook.record_metrics(folder, "04_evaluation", headline={"PCKh": np.float32(2.5)}, metrics=metrics)
+    written = json.loads((project / "runs" / "mine" / "metrics" / "04_evaluation.json").read_text())
+    assert written["headline"] == {"PCKh": 2.5}
+    assert written["metrics"] == {"per_joint": [1.5, None], "nested": {"n": 3, "time_s": 0.5}, "path": "a"}
+    assert written["provenance"]["commit"] == "unknown"
+    with pytest.raises(ValueError, match=r"metrics\.odd is object"):
+        notebook.record_metrics(folder, "04_evaluation", headline={}, metrics={"odd": object()})
+
+
+def test_paths_are_taken_from_the_project_root(project, monkeypatch):
+    (project / "notebooks" / "deep").mkdir()
+    monkeypatch.chdir(project / "notebooks" / "deep")
+    assert notebook.project_root() == project
+    assert notebook.resolve("data/lip") == project / "data" / "lip"
+    assert notebook.resolve("/data/lip") == Path("/data/lip")
+
+
+def test_one_notebook_makes_several_pages(project, capsys):
+    (project / "notebooks" / "profiles" / "two.yaml").write_text(
+        "notebooks:\n  01_prep: {epochs: 2}\n  01_prep_large: {notebook: 01_prep, label: large, epochs: 3}\n"
+    )
+    assert main(["reproduce", "--profile", "two", "--set", "01_prep_large.base_lr=0.5"]) == 0
+    report = json.loads((project / "reports" / "two" / "metrics.json").read_text())["notebooks"]
+    assert [report[name]["parameters"]["epochs"] for name in ("01_prep", "01_prep_large")] == [2, 3]
+    assert report["01_prep_large"]["parameters"]["base_lr"] == 0.5
+    pages = project / "reports" / "two"
+    assert "(large)" in (pages / "01_prep_large.html").read_text() and ">large</a>" in (pages / "index.html").read_text()
+    assert counts(project)[0] == 2
+    assert main(["reproduce", "--profile", "two", "--set", "01_prep_lagre.base_lr=0.5"]) == 2
+    assert "did you mean '01_prep_large'" in capsys.readouterr().err
+
+
+def test_the_state_stays_whole_when_writing_it_is_cut_off(tmp_path, monkeypatch):
+    state = runner.WholeJsonDB(str(tmp_path / ".doit.json"), json.JSONEncoder())
+    state.set("one", "result", 1)
+    state.dump()
+    state.set("two", "result", 2)
+    monkeypatch.setattr(Path, "replace", lambda *_: 1 / 0)  # killed before the new file takes the old one's place
+    with pytest.raises(ZeroDivisionError):
+        state.dump()
+    assert json.loads((tmp_path / ".doit.json").read_text()) == {"one": {"result": 1}}

@@ -1,0 +1,191 @@
+"""Verifying: an untouched report passes, and whatever was changed since is named."""
+
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_lip
+
+from gccpm_lib import files, provenance
+from gccpm_lib.__main__ import main
+from gccpm_lib.checkpoints import save_checkpoint, weights_hash
+from gccpm_lib.datasets import lip
+from gccpm_lib.datasets.lip import find
+from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.report import verify
+from gccpm_lib.report.index import headline_number
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a data set, predictions of it, a checkpoint and a report on them, all committed."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "gccpm_lib").mkdir()
+    (tmp_path / "gccpm_lib/code.py").write_text("one = 1\n")
+    monkeypatch.chdir(tmp_path)
+    for command in (["init", "-q"], ["add", "gccpm_lib"], ["commit", "-qm", "code"]):
+        subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *command], check=True)
+    write_lip(tmp_path / "data/lip", (("train", 2), ("val", 6)))
+    persons = lip.read_lip(tmp_path / "data/lip", "val")
+    found = np.stack([person.keypoints for person in persons]) + [3.3, 0, 0]
+    place = "runs/sample/04_evaluation/predictions_single_scale.csv"
+    lip.write_predictions(tmp_path / place, [person.name for person in persons], found)
+    weights = {"layer.weight": torch.arange(6.0).reshape(2, 3)}
+    save_checkpoint(tmp_path / "runs/sample/02_train_lip/checkpoint.pt", {"network": weights})
+    write_report(tmp_path, place, weights)
+    return tmp_path
+
+
+def write_report(root, place, weights):
+    parameters = {"dataset_folder": "data/lip", "experiment_name": "sample", "num_val_persons": None}
+    scores = evaluation.evaluate_lip(find(root / "data/lip", "lip_val_set.csv"), root / place)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    summary = {
+        "provenance": {"commit": commit, "uncommitted_changes": False, "torch": importlib.metadata.version("torch")},
+        "notebooks": {
+            "02_train_lip": {
+                "headline": {"training images/s": 20.0},
+                "metrics": {"weights_hash": weights_hash(weights), "train_s": 7.0, "loss": [1.0, 2.0]},
+                "parameters": {**parameters, "page_name": "02_train_lip"},
+            },
+            "04_evaluation": {
+                "headline": {"PCKh@0.5 Avg. (%)": round(scores["Avg."], 1)},
+                "metrics": {
+                    "data_hash": provenance.data_hash(root / "data/lip"),
+                    "predictions": {"single scale": place},
+                    "scores": {"single scale": scores},
+                },
+                "parameters": {**parameters, "page_name": "04_evaluation"},
+            },
+        },
+    }
+    folder = root / "reports/sample"
+    files.write_beside(folder / "metrics.json", json.dumps(summary))
+    cards = "".join(
+        f"<b>{headline_number(value)}</b> <span>{label}</span>"
+        for page in summary["notebooks"].values()
+        for label, value in page["headline"].items()
+    )
+    files.write_beside(folder / "index.html", f"<p>{cards}</p>")
+    for name in summary["notebooks"]:
+        files.write_beside(folder / f"{name}.html", "<p>page</p>")
+    files.write_manifest(folder)
+
+
+def found_in(project) -> dict[str, list[str]]:
+    """State -> lines of the report's checks."""
+    states = {}
+    for check in verify.verify(project / "reports/sample"):
+        states.setdefault(check.state, []).append(check.line())
+    return states
+
+
+def edit(project, change) -> None:
+    """Change metrics.json and let the manifest vouch for it."""
+    file = project / "reports/sample/metrics.json"
+    summary = json.loads(file.read_text())
+    change(summary)
+    file.write_text(json.dumps(summary))
+    files.write_manifest(file.parent)
+
+
+def test_an_untouched_report_passes(project, capsys):
+    states = found_in(project)
+    assert set(states) == {"same"} and len(states["same"]) == 7, states
+    assert main(["verify", "reports/sample"]) == 0
+    assert capsys.readouterr().out.endswith("nothing differs in 7 checks\n")
+
+
+def test_a_report_elsewhere_says_what_it_could_not_check(project):
+    shutil.rmtree(project / "data")
+    shutil.rmtree(project / "runs")
+    states = found_in(project)
+    assert set(states) == {"same", "not checked"}
+    assert [re.search(r"  (.*?):", line)[1] for line in states["not checked"]] == [
+        "02_train_lip", "04_evaluation", "04_evaluation",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("metrics.json", "metrics.json has been changed"),
+        ("04_evaluation.html", "04_evaluation.html has been changed"),
+        ("more.html", "more.html was not published with it"),
+    ],
+)
+def test_tampered_files_are_named(project, name, said, capsys):
+    with open(project / "reports/sample" / name, "a") as file:
+        file.write(" ")
+    assert main(["verify", "reports/sample"]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_missing_page_is_named(project):
+    (project / "reports/sample/02_train_lip.html").unlink()
+    assert len(found_in(project)["differs"]) == 2
+
+
+def test_a_number_that_is_not_on_the_page_is_named(project):
+    edit(project, lambda s: s["notebooks"]["02_train_lip"]["headline"].update({"training images/s": 2.0}))
+    (line,) = found_in(project)["differs"]
+    assert "training images/s 2 is not on index.html" in line
+
+
+def test_a_score_that_the_predictions_do_not_give_is_named(project):
+    edit(project, lambda s: s["notebooks"]["04_evaluation"]["metrics"]["scores"]["single scale"].update({"Avg.": 99.0}))
+    (line,) = found_in(project)["differs"]
+    assert "Avg. recorded 99.00, from predictions_single_scale.csv" in line
+
+
+def test_other_data_weights_and_code_are_named(project):
+    next((project / "data/lip").rglob("*.jpg")).write_bytes(b"other")
+    save_checkpoint(project / "runs/sample/02_train_lip/checkpoint.pt", {"network": {"layer.weight": torch.zeros(2, 3)}})
+    (project / "gccpm_lib/code.py").write_text("two = 2\n")
+    edit(project, lambda s: s["provenance"].update(torch="1.0"))
+    text = "\n".join(found_in(project)["differs"])
+    for said in (
+        "data/lip, recorded",
+        "checkpoint.pt, recorded",
+        "1 files since",
+        "gccpm_lib/code.py",
+        "torch was 1.0, is 2",
+    ):
+        assert said in text
+    assert text.count("\n") == 3
+
+
+def test_uncommitted_changes_and_unknown_commits_are_said(project):
+    edit(project, lambda s: s["provenance"].update(commit="f" * 40))
+    assert "isn't in this repository" in found_in(project)["not checked"][0]
+    edit(project, lambda s: s["provenance"].update(uncommitted_changes=True))
+    assert "with uncommitted changes" in found_in(project)["differs"][0]
+
+
+def test_what_is_no_report_is_refused_in_a_line(tmp_path, capsys):
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "metrics.json: not a readable report" in capsys.readouterr().err
+
+
+def test_two_runs_are_equal_apart_from_times(project, tmp_path, capsys):
+    other = tmp_path / "reports/other"
+    shutil.copytree(project / "reports/sample", other)
+    edit(project, lambda s: s["notebooks"]["02_train_lip"]["metrics"].update(train_s=9.0))
+    edit(project, lambda s: s["notebooks"]["02_train_lip"]["headline"].update({"training images/s": 21.0}))
+    assert main(["verify", "reports/sample", "--against", str(other)]) == 0
+    edit(project, lambda s: s["notebooks"]["02_train_lip"]["metrics"].update(loss=[1.0, 2.5]))
+    capsys.readouterr()
+    assert main(["verify", "reports/sample", "--against", str(other)]) == 1
+    assert "02_train_lip: metrics.loss[1]: 2.5 against 2.0" in capsys.readouterr().out
+
+
+def test_times_are_known_by_their_names():
+    metrics = {"train_s": 1, "network_alone_s": [{"score": 2}], "latency_ms": 3, "training images/s": 4, "score": 5,
+               "INT8 times faster, network": 6, "list": [{"ms": 7, "kept": 8}]}  # fmt: skip
+    assert verify.comparable(metrics) == {"score": 5, "list": [{"kept": 8}]}
