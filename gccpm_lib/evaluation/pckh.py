@@ -18,11 +18,11 @@ from gccpm_lib.evaluation.coco_matching import person_category
 from gccpm_lib.skeletons import COCO, LIP, SHARED_LIMBS
 
 HEAD_TOP, NECK = LIP.joints.index("head_top"), LIP.joints.index("neck")
-COLUMNS = {  # joints of each column of the paper's table; Head is a mean of percentages, the others have two joints
+PAIRS = {  # columns of the paper's table that are the mean of two joints' percentages, however often each is labelled
     "Head": (8, 9), "Sho.": (12, 13), "Elb.": (11, 14), "Wri.": (10, 15), "Hip": (2, 3), "Knee": (1, 4), "Ank.": (0, 5),
 }  # fmt: skip
-U_BODY_JOINTS = tuple(range(8, 16))
 AVERAGE = (*range(6), *range(8, 16))  # neither pelvis nor spine
+POOLED = {"U.Body": tuple(range(8, 16)), "Avg.": AVERAGE}  # columns that count every joint of every person once
 LIMB_JOINTS = tuple(LIP.find(side, limb) for limb in SHARED_LIMBS for side in ("right", "left"))
 
 
@@ -44,21 +44,20 @@ def normalised_distances(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 def pckh(distances: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """Distances (N, 16) in head sizes, nan where not scored -> the paper's columns in percent.
 
-    U.Body and Avg. pool joint instances, not columns. A column without an instance is nan.
+    Pair columns are the mean of their two joints' percentages; U.Body and Avg. pool joint instances, not columns. A column
+    is nan where one of its two joints, or all of its joints, are never scored.
     """
     hits, scored = (distances <= threshold).sum(axis=0), (~np.isnan(distances)).sum(axis=0)
-    return _columns(hits, scored)
+    return {name: float(value) for name, value in _columns(hits, scored).items()}
 
 
-def _columns(hits: np.ndarray, scored: np.ndarray) -> dict[str, float]:
+def _columns(hits: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
     """Per-joint counts (..., 16) -> columns; each value has the leading shape."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        pool = {name: 100 * hits[..., list(j)].sum(-1) / scored[..., list(j)].sum(-1) for name, j in COLUMNS.items()}
-        head = (100 * hits[..., list(COLUMNS["Head"])] / scored[..., list(COLUMNS["Head"])]).mean(-1)
-        for name, joints in (("U.Body", U_BODY_JOINTS), ("Avg.", AVERAGE)):
-            pool[name] = 100 * hits[..., list(joints)].sum(-1) / scored[..., list(joints)].sum(-1)
-    columns = {**pool, "Head": head}
-    return {name: float(v) if np.ndim(v) == 0 else v for name, v in columns.items()}
+        percent = 100 * hits / scored
+        pairs = {name: percent[..., list(joints)].mean(-1) for name, joints in PAIRS.items()}
+        pooled = {name: 100 * hits[..., list(j)].sum(-1) / scored[..., list(j)].sum(-1) for name, j in POOLED.items()}
+    return pairs | pooled
 
 
 def joint_pckh(distances: np.ndarray, joints=LIMB_JOINTS, threshold: float = 0.5) -> float:
@@ -69,13 +68,17 @@ def joint_pckh(distances: np.ndarray, joints=LIMB_JOINTS, threshold: float = 0.5
 
 
 def pckh_intervals(distances: np.ndarray, threshold=0.5, repeats=1000, seed=0, level=0.95) -> dict[str, tuple]:
-    """Bootstrap interval (low, high) of every column: persons are drawn with replacement."""
+    """Bootstrap interval (low, high) of every column, nan as in `pckh`: persons are drawn with replacement."""
     if not len(distances):
         return {}
     both = np.concatenate([distances <= threshold, ~np.isnan(distances)], axis=1)
     columns = _columns(*np.split(bootstrap.sums(both, repeats, seed), 2, axis=1))
     edges = 100 * np.array([(1 - level) / 2, (1 + level) / 2])
-    return {name: tuple(np.nanpercentile(values, edges).tolist()) for name, values in columns.items()}
+    known = {name: values[~np.isnan(values)] for name, values in columns.items()}  # draws with instances of the column
+    return {
+        name: tuple(np.percentile(values, edges).tolist()) if len(values) else (np.nan, np.nan)
+        for name, values in known.items()
+    }
 
 
 def paired_interval(
@@ -93,9 +96,9 @@ def paired_interval(
     return float(100 * gain.sum() / scored.sum()), float(low), float(high)
 
 
-def pckh_curve(distances: np.ndarray, thresholds: np.ndarray, joints=AVERAGE) -> np.ndarray:
-    """Pooled percent at every threshold (in head sizes)."""
-    return np.array([joint_pckh(distances, joints, threshold) for threshold in thresholds])
+def pckh_curve(distances: np.ndarray, thresholds: np.ndarray, column: str = "Avg.") -> np.ndarray:
+    """A column's percent at every threshold (in head sizes)."""
+    return np.array([pckh(distances, threshold)[column] for threshold in thresholds])
 
 
 def match_predictions(truth_csv: str | Path, predictions_csv: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -169,9 +169,9 @@ def curves(validation: Validation, found: np.ndarray) -> tuple[np.ndarray, dict[
         series = {f"OKS {threshold:g}": precision for threshold, precision in precisions.items()}
         return 100 * recalls, series, "recall (%)", "precision (%)"
     thresholds = np.linspace(0, 1, 41)
-    groups = {"all": evaluation.AVERAGE, **{n: evaluation.COLUMNS[n] for n in ("Head", "Wri.", "Hip", "Ank.")}}
     by_joint = distances(validation.persons, found)
-    series = {name: evaluation.pckh_curve(by_joint, thresholds, joints) for name, joints in groups.items()}
+    columns = {"all": "Avg.", **{name: name for name in ("Head", "Wri.", "Hip", "Ank.")}}
+    series = {name: evaluation.pckh_curve(by_joint, thresholds, column) for name, column in columns.items()}
     return thresholds, series, "threshold (head sizes)", "joints within (%)"
 
 

@@ -35,7 +35,6 @@ from gccpm_lib.weight_files import SHIPPED
 
 TEMPLATES = Path(__file__).with_name("templates")
 SETTINGS = {"single scale": {}, "flip": {"flip": True}, "initial stage alone, flip": {"stage": 0, "flip": True}}
-GROUPS = {**evaluation.COLUMNS, "Avg.": evaluation.AVERAGE, "12 limb joints": evaluation.LIMB_JOINTS}
 BOX_MARGIN = 1.25  # COCO's boxes end at the skin; photographs in LIP's layout have air around the person
 NEAR = 0.1  # somebody is near whose box covers more than this part of a person's own
 
@@ -52,6 +51,14 @@ def publish(checkpoint: str | Path, file: Path, terms: str) -> Path:
     about = {"trained_on": trained_on, "terms": terms, "steps": steps}
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
     return checkpoints.save_network(file, network, recipe, half=True, about=about)
+
+
+def columns(distances: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """The paper's columns but for U.Body, and the 12 limb joints pooled; distances and columns as in `pooled`."""
+    found, drawn = evaluation.pckh(distances), evaluation.pckh_intervals(distances, seed=seed)
+    rows = {name: (found[name], *drawn[name]) for name in (*evaluation.PAIRS, "Avg.")}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["found", "low", "high"])
+    return pd.concat([table, pooled(distances, {"12 limb joints": evaluation.LIMB_JOINTS}, seed)])
 
 
 def pooled(distances: np.ndarray, groups: Mapping[str, Sequence[int]], seed: int = 0) -> pd.DataFrame:
@@ -145,14 +152,14 @@ def measure(file: Path, checkpoint: str, photos: str, rendered: str, scenes: str
         "about": about,
         "num_train": len(train_persons),
         "num_persons": len(persons),
-        "columns": {name: pooled(d, GROUPS) for name, d in by_setting.items()},
+        "columns": {name: columns(d) for name, d in by_setting.items()},
         "joints": {name: pooled(by_setting[name], joints) for name in ("single scale", "flip")},
         "directions": joint_errors.by_direction(persons, errors, recipe.skeleton),
         "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, flip, recipe.skeleton), recipe.skeleton),
         "peaks": by_peak(by_setting["flip"], flip),
         "parity": parity(flip, whole, persons),
         "num_rendered": len(strangers),
-        "rendered": pooled(distances(strangers, rendered_found), GROUPS),
+        "rendered": columns(distances(strangers, rendered_found)),
         "scenes": scene_scores(network, recipe, scenes),
         "published": other,
     }
@@ -168,7 +175,7 @@ def _published(checkpoint: str, own_steps: Sequence[Mapping], persons: Sequence[
     recipe = checkpoints.recipe_of(checkpoint)
     settings = {name: SETTINGS[name] for name in ("single scale", "flip")}
     found = predict_settings(checkpoints.load_network(checkpoint), recipe, settings, persons)
-    return {"steps": steps, "columns": {name: pooled(distances(persons, poses), GROUPS) for name, poses in found.items()}}
+    return {"steps": steps, "columns": {name: columns(distances(persons, poses)) for name, poses in found.items()}}
 
 
 def write_card(path: Path, name: str, data: str, measured: Mapping) -> Path:

@@ -60,14 +60,17 @@ def pckh_by_loops(truth, found) -> dict[str, float]:
     def pooled(*joints):
         return 100 * sum(hits[j] for j in joints) / sum(counts[j] for j in joints)
 
+    def mean(a, b):
+        return (pooled(a) + pooled(b)) / 2
+
     return {
-        "Head": (pooled(8) + pooled(9)) / 2,
-        "Sho.": pooled(12, 13),
-        "Elb.": pooled(11, 14),
-        "Wri.": pooled(10, 15),
-        "Hip": pooled(2, 3),
-        "Knee": pooled(1, 4),
-        "Ank.": pooled(0, 5),
+        "Head": mean(8, 9),
+        "Sho.": mean(12, 13),
+        "Elb.": mean(11, 14),
+        "Wri.": mean(10, 15),
+        "Hip": mean(2, 3),
+        "Knee": mean(1, 4),
+        "Ank.": mean(0, 5),
         "U.Body": pooled(*range(8, 16)),
         "Avg.": pooled(*range(6), *range(8, 16)),
     }
@@ -136,14 +139,18 @@ def test_occluded_joints_count_and_missing_ones_not():
     assert distances[0, 0] == 0 and np.isnan(distances[0, 1])
 
 
-def test_head_is_a_mean_of_percentages_and_the_rest_is_pooled():
+def test_pair_columns_are_means_of_percentages_and_the_last_two_are_pooled():
     distances = np.full((4, 16), np.nan)
-    distances[:, 8] = [0, 0, 0, 1]  # 75 %
-    distances[0, 9] = 1  # 0 % of one
-    distances[:, 12] = 0  # 100 % of four
-    distances[0, 13] = 1  # 0 % of one
+    for first, second in evaluation.PAIRS.values():
+        distances[:, first] = 0  # 100 % of four
+        distances[:2, second] = [0.5, 0.51]  # 50 % of two
+    distances[:, 8] = [0, 0, 0, 1]  # 75 % of four
+    distances[:2, 5], distances[2:, 5] = 9, 9  # 0 % of four
     scores = pckh(distances)
-    assert scores["Head"] == 37.5 and scores["Sho."] == 80 and scores["U.Body"] == scores["Avg."] == 70
+    assert scores["Head"] == 62.5 and scores["Ank."] == 50
+    assert all(scores[name] == 75 for name in ("Sho.", "Elb.", "Wri.", "Hip", "Knee"))
+    assert scores["U.Body"] == pytest.approx(100 * (3 + 1 + 3 * (4 + 1)) / 24)
+    assert scores["Avg."] == pytest.approx(100 * (19 + 2 * (4 + 1) + 4 + 0) / 44)
 
 
 def test_pelvis_and_spine_are_in_no_column():
@@ -157,6 +164,8 @@ def test_a_column_without_an_instance_is_nan():
     distances[:, [0, 5]] = np.nan
     scores = pckh(distances)
     assert math.isnan(scores["Ank."]) and scores["Avg."] == 100
+    distances[:, 0] = 0  # the other ankle is still never scored
+    assert math.isnan(pckh(distances)["Ank."]) and np.isnan(pckh_intervals(distances)["Ank."]).all()
 
 
 @few
@@ -248,6 +257,8 @@ def test_curve_rises_and_agrees_with_the_scores():
     curve = evaluation.pckh_curve(distances, np.array([0, 0.25, 0.5, 1, 100]))
     assert (np.diff(curve) >= 0).all() and curve[-1] == 100
     assert curve[2] == pytest.approx(pckh(distances)["Avg."])
+    (wrists,) = evaluation.pckh_curve(distances, [0.5], "Wri.")
+    assert wrists == pckh(distances)["Wri."]
 
 
 @few
