@@ -10,7 +10,11 @@ from gccpm_lib.report import runner
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 a notebook failed or a check differs, 2 wrong input (one line says what), 3 folder in use."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.takes_more:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     try:
         return options.run(options)
     except FolderBusy as error:
@@ -27,12 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gccpm", description="Global Context for Convolutional Pose Machines.")
     parser.add_argument("--version", action="version", version=f"gccpm {__version__}")
-    parser.set_defaults(advice="")  # what to say after Ctrl-C
+    parser.set_defaults(advice="", takes_more=False)  # advice: what to say after Ctrl-C
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_reproduce(commands)
     _add_publish(commands)
+    _add_plan(commands)
     _add_predict(commands)
     _add_verify(commands)
+    _add_tools(commands)
     return parser
 
 
@@ -44,16 +50,47 @@ def _add_reproduce(commands) -> None:
         "reports/PROFILE/index.html. Executed notebooks and working files go to runs/PROFILE/.",
     )
     _add_profile(reproduce)
-    reproduce.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NOTEBOOK.PARAMETER=VALUE",
-        help="override one parameter (the value is read as YAML; may be given again), "
-        "for example 02_train_lip.base_lr=1e-4",
-    )
+    _add_set(reproduce)
     advice = "; the same command goes on with the notebook that was running"
     reproduce.set_defaults(run=lambda options: runner.reproduce(options.profile, options.set), advice=advice)
+
+
+def _add_plan(commands) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="what a profile's trainings need before they run",
+        description="Say of each training of a profile where its values come from, read all labels and image headers, take "
+        "real training steps on the device at hand, and tell hours, memory, disk and the batch that fits. Exit status 1: "
+        "something would stop the run.",
+    )
+    _add_profile(plan)
+    _add_set(plan)
+    plan.add_argument("--steps", type=int, default=10, help="training steps that are measured")
+    plan.set_defaults(run=_plan)
+
+
+def _plan(options) -> int:
+    from gccpm_lib.tools.plan import plan
+
+    return plan(options.profile, options.set, options.steps)
+
+
+def _add_tools(commands) -> None:
+    """Commands with an argument parser of their own."""
+    for name, module, what in (
+        ("estimate", "estimates", "hours, memory and disk of the full trainings on other machines"),
+        ("benchmark", "benchmark", "how fast this machine trains, loads and scores"),
+        ("card", "model_card", "publish a trained network with its model card"),
+    ):
+        command = commands.add_parser(name, help=what, add_help=False)
+        command.set_defaults(run=lambda options, module=module: _run_tool(module, options.rest), takes_more=True)
+
+
+def _run_tool(module: str, rest: list[str]) -> int:
+    import importlib
+
+    importlib.import_module(f"gccpm_lib.tools.{module}").main(rest)
+    return 0
 
 
 def _add_publish(commands) -> None:
@@ -102,6 +139,17 @@ def _verify(options) -> int:
     differing = sum(check.state == verify.DIFFERS for check in found)
     print(f"{differing} of {len(found)} checks differ" if differing else f"nothing differs in {len(found)} checks")
     return int(differing > 0)
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK.PARAMETER=VALUE",
+        help="override one parameter (the value is read as YAML; may be given again), "
+        "for example 02_train_lip.base_lr=1e-4",
+    )
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:

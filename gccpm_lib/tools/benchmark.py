@@ -1,6 +1,6 @@
 """Benchmark: how fast this machine trains, loads and scores, as ratios measured in one run.
 
-    python -m gccpm_lib.tools.benchmark [--input-size 128] [--dataset-folder data/rendered_lip]
+    gccpm benchmark [--input-size 128] [--dataset-folder data/rendered_lip]
 
 Variants take turns, round by round, so that a busy moment hits them all; medians are printed with their spread. Absolute
 numbers are this machine's, with the threads named; ratios carry over better.
@@ -11,7 +11,7 @@ import dataclasses
 import resource
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -103,14 +103,14 @@ def report_scoring(num_persons: int = 10_000) -> None:
     print(f"scoring {num_persons:,} persons: {statistics.median(seconds):.3f} s")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print every measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="gccpm benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--input-size", type=int, default=128, help="side of the training crops")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dataset-folder", type=Path, default=project_root() / "data" / "rendered_lip")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for key, value in describe(project_root()).items():
         print(f"{key}: {value}")
     report_training(options.input_size, options.batch_size, options.rounds)

@@ -1,6 +1,6 @@
 """Publish a trained LIP network: a half-precision file and a model card in which every number was measured on that file.
 
-    python -m gccpm_lib.tools.model_card CHECKPOINT --name gccpm-2stage-leeds --photos data/leeds_lip \\
+    gccpm card CHECKPOINT --name gccpm-2stage-leeds --photos data/leeds_lip \\
         --rendered data/rendered_lip --scenes data/coco_small --data gccpm_lib/tools/templates/data_leeds.md
 
 writes gccpm_lib/weights/gccpm-2stage-leeds.safetensors and .md, once all is measured. --data is what the card says of the
@@ -193,7 +193,7 @@ def template(name: str) -> jinja2.Template:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Publish and measure what the command line names; a network of the same name is replaced when all is done."""
-    parser = argparse.ArgumentParser(prog="python -m gccpm_lib.tools.model_card", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="gccpm card", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="of a LIP recipe")
     parser.add_argument("--name", required=True, help="by which load_network finds it")
     for option in ("photos", "rendered", "scenes"):
