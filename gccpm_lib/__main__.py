@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_publish(commands)
     _add_plan(commands)
     _add_predict(commands)
+    _add_lip_from_coco(commands)
     _add_verify(commands)
     _add_tools(commands)
     return parser
@@ -115,6 +116,20 @@ def _add_predict(commands) -> None:
     )
     predict_command.add_arguments(predict)
     predict.set_defaults(run=predict_command.predict)
+
+
+def _add_lip_from_coco(commands) -> None:
+    from gccpm_lib.cli import lip_from_coco as lip_command
+
+    lip = commands.add_parser(
+        "lip-from-coco",
+        help="LIP's pictures, cut from COCO's",
+        description="Cut the train and val pictures of Look Into Person from COCO's, compare the labels of both, and list "
+        "every person in LIP_HOME/lip_from_coco.csv. The same command goes on where it was stopped. Exit status 1: some "
+        "persons couldn't be made; the csv says why.",
+    )
+    lip_command.add_arguments(lip)
+    lip.set_defaults(run=lip_command.cut, advice="; the same command goes on")
 
 
 def _add_verify(commands) -> None:

@@ -20,7 +20,7 @@ def labels_file(dataset_folder: str | Path, split: str, labels: str = "") -> Pat
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
     name = str(labels) or f"person_keypoints_{split}2017.json"
     names = (name,) if Path(name).is_absolute() else (f"annotations/{name}", name)
-    found = next((path for path in _places(dataset_folder, names) if path.is_file()), None)
+    found = next((path for path in places(dataset_folder, names) if path.is_file()), None)
     if found is None and labels and Path(labels).is_file():
         found = Path(labels)
     if found is None:
@@ -29,7 +29,7 @@ def labels_file(dataset_folder: str | Path, split: str, labels: str = "") -> Pat
     return found
 
 
-def _places(dataset_folder: str | Path, names: tuple[str, ...]) -> Iterator[Path]:
+def places(dataset_folder: str | Path, names: tuple[str, ...]) -> Iterator[Path]:
     """Existing files and folders of these names: of each name the one at the top first, then nested up to three deep."""
     levels = [[Path(dataset_folder)]]
     if not levels[0][0].is_dir():
@@ -89,10 +89,10 @@ def _picture_folder(dataset_folder: str | Path, split: str, names: list[str]) ->
     """The first of the usual folders that holds one of these pictures; if none does, the first that exists."""
     usual = (f"{split}2017", f"images/{split}2017", split, f"images/{split}", "images")
     # last the data set itself and the folders in it: names may begin with the picture folder's
-    for place in _places(dataset_folder, (*usual, ".")):
+    for place in places(dataset_folder, (*usual, ".")):
         if any((place / name).is_file() for name in names):
             return place
-    found = next((place for place in _places(dataset_folder, usual) if place.is_dir()), None)
+    found = next((place for place in places(dataset_folder, usual) if place.is_dir()), None)
     if found is None:
         raise DataError(f"{dataset_folder}: no folder {usual[0]} inside, three folders deep; unpack the pictures there")
     return found

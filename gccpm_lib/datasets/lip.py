@@ -54,9 +54,14 @@ def read_test_images(dataset_folder: str | Path) -> list[Path]:
         folder, ids = find(dataset_folder, "testing_images"), find(dataset_folder, "test_id.txt")
     except DataError:
         return []
-    stems = [line.strip() for line in _read_text(ids).splitlines() if line.strip()]
-    _check_names(ids, [f"{stem}.jpg" for stem in stems])
-    return [folder / f"{stem}.jpg" for stem in stems]
+    return [folder / f"{stem}.jpg" for stem in read_ids(ids)]
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """A split's list of ids, a stem a line, as in test_id.txt. DataError for an unreadable file or doubled stems."""
+    stems = [line.strip() for line in _read_text(Path(path)).splitlines() if line.strip()]
+    _check_names(Path(path), [f"{stem}.jpg" for stem in stems])
+    return stems
 
 
 def read_annotations(path: str | Path, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
