@@ -4,17 +4,34 @@ import contextlib
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gccpm_lib.skeletons import Skeleton
 
 ORIENTATION = 0x0112  # EXIF tag
+TURNED_BY_TAG = ("JPEG", "MPO", "PNG", "WEBP")  # formats that OpenCV turns upright by it; Pillow turns TIFFs on opening
+# Pictures that people have and OpenCV doesn't read; of raw files it would show the small preview
+_RAW = "a camera's raw file"
+FOREIGN_PICTURES = {".heic": "HEIC", ".heif": "HEIC", ".jxl": "JPEG XL", ".psd": "a Photoshop file", ".svg": "SVG"}
+FOREIGN_PICTURES |= dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), _RAW)
+_FOREIGN_MAGIC = (
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")),
+    (4, b"ftypcrx", _RAW),
+    (8, b"CR\x02", _RAW),
+    (0, b"FUJIFILM", _RAW),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"version https://git-lfs", "a Git LFS pointer instead of its picture (git lfs pull)"),
+)
 
 
 class DataError(ValueError):
@@ -106,58 +123,105 @@ def readable(persons: Sequence[Person], skipped: list[Skip]) -> list[Person]:
     return [person for person in persons if good[person.image_path]]
 
 
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """OpenCV's own lines on stderr are left out in here: what went wrong is said once, by us."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 def read_image(path: str | Path) -> np.ndarray:
-    """Picture file -> (H, W, 3) uint8 BGR, turned upright by its EXIF tag; DataError when missing or unreadable."""
+    """Picture file -> (H, W, 3) uint8 BGR, turned upright by its EXIF tag; of an animated one the first picture.
+
+    Whole is what OpenCV or Pillow decodes to the last pixel, whatever lies behind it. DataError when missing, cut off, of
+    another format or larger than Pillow's limit.
+    """
     path = Path(path)
-    try:
+    with _named(path):
+        _check_claim(path)
         data = path.read_bytes()
-    except OSError as error:
+    try:
+        with quiet_opencv():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:  # a header that claims more pixels than OpenCV reads
+        image = None
+    return _with_pillow(path, data) if image is None else image
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What the operating system refuses becomes a DataError that names the picture."""
+    try:
+        yield
+    except FileNotFoundError as error:
         raise DataError(f"{path}: picture missing; unpack the archive that holds it, or remove its row") from error
-    if _is_cut_off(data):
-        raise DataError(f"{path}: picture truncated ({len(data)} bytes); unpack it again")
-    _check_claim(path, data)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:  # a header that claims more pixels than OpenCV reads
-        raise DataError(f"{path}: not a readable picture ({error.err or error}); unpack it again") from error
-    if image is None:
-        raise DataError(f"{path}: not a readable picture ({len(data)} bytes); unpack it again")
-    return image
+    except OSError as error:
+        raise DataError(f"{path}: picture can't be read ({error.strerror}); see to its name and permissions") from error
 
 
-def _check_claim(path: Path, data: bytes) -> None:
-    """DataError for a picture whose header claims more pixels than Pillow's limit: a few bytes could fill the memory."""
+def _check_claim(path: Path) -> None:
+    """DataError for what is no picture that can be read, by its first bytes alone: it may be large, or claim to be."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not path.is_file():
+        raise DataError(f"{path}: is a folder, pipe or device, not a picture; give a file")
+    with open(path, "rb") as file:
+        format_name = foreign_format(path, file.read(64))
+    if format_name:
+        raise DataError(f"{path}: {format_name}, a format that isn't read here; save it as JPEG or PNG")
     try:
-        Image.open(io.BytesIO(data)).close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags, and of pictures of half the limit
+            Image.open(path).close()
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; don't use this picture") from error
-    except Exception:  # damaged in one of many ways, or not of Pillow's formats: OpenCV decides
-        return
+    except Exception as error:  # damaged in one of many ways, or not of Pillow's formats: OpenCV decides
+        if not cv2.haveImageReader(str(path)):
+            raise DataError(f"{path}: not a readable picture ({path.stat().st_size} bytes); unpack it again") from error
 
 
-def _is_cut_off(data: bytes) -> bool:
-    """True for a JPEG without an end marker behind its last scan, and for a PNG without its end chunk.
+def foreign_format(path: Path, head: bytes) -> str:
+    """Name of a picture format that OpenCV doesn't read, by a file's first bytes or suffix; "" for others."""
+    by_suffix = FOREIGN_PICTURES.get(path.suffix.lower(), "")
+    return next((name for start, magic, name in _FOREIGN_MAGIC if head[start:].startswith(magic)), by_suffix)
 
-    OpenCV decodes a truncated JPEG to a half grey picture with no error, so the bytes have to be asked.
-    """
-    if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
+
+def _with_pillow(path: Path, data: bytes) -> np.ndarray:
+    """The few pictures that OpenCV refuses and Pillow reads, such as turned TIFFs; DataError that says what is wrong."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
+            warnings.simplefilter("ignore")
+            image.load()
+            form = f"{image.format} with pixels of type {image.mode}"
+            if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
+                return np.ascontiguousarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[:, :, ::-1])
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{path}: not a readable picture ({len(data)} bytes); unpack it again") from error
+    except Exception as error:  # Pillow's readers fail in many ways on damaged files
+        raise DataError(f"{path}: picture truncated ({len(data)} bytes); unpack it again") from error
+    raise DataError(f"{path}: {form}, which isn't read here; save it as JPEG or PNG")
 
 
 def picture_sizes(persons: Sequence[Person]) -> np.ndarray:
     """(N, 2) width, height of every person's picture, from the files' headers; DataError for one missing or unreadable."""
-    sizes = {}
-    for path in {person.image_path for person in persons}:
-        try:
-            with Image.open(path) as image:
-                turned = image.getexif().get(ORIENTATION, 1) >= 5  # width and height change places
-                sizes[path] = image.size[:: -1 if turned else 1]
-        except Image.DecompressionBombError as error:
-            raise DataError(f"{path}: {error}; don't use this picture") from error
-        except Exception as error:  # Pillow's readers fail in many ways on damaged files
-            raise DataError(f"{path}: picture missing or unreadable; unpack its archive again") from error
+    sizes = {path: _size(path) for path in {person.image_path for person in persons}}
     return np.array([sizes[person.image_path] for person in persons]).reshape(-1, 2)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height as `read_image` gives them."""
+    with _named(path):
+        _check_claim(path)
+    try:
+        with Image.open(path) as image:
+            turned = image.format in TURNED_BY_TAG and image.getexif().get(ORIENTATION, 1) >= 5  # the sides change places
+            return image.size[:: -1 if turned else 1]
+    except Exception:  # not of Pillow's formats, or a damaged tag
+        height, width = read_image(path).shape[:2]
+        return width, height
 
 
 def fingerprint(persons: Sequence[Person], skeleton: Skeleton) -> str:

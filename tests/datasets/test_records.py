@@ -1,7 +1,9 @@
 """Pictures from disk: read, or refused with their name and a remedy."""
 
 import io
+import os
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gccpm_lib.datasets.records import DataError, picture_sizes, read_image
+
+
+def size_of(path) -> list[int]:
+    return picture_sizes([person(np.zeros((16, 3)), path=path)])[0].tolist()
 
 
 def jpeg(picture: np.ndarray, *options) -> bytes:
@@ -81,10 +87,80 @@ def test_what_is_no_picture_is_refused(tmp_path, content):
         read_image(tmp_path / "a.jpg")
 
 
-def test_pictures_with_bytes_behind_their_end_are_read(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(jpeg(noise_picture(20, 30)) + b"\0" * 100)
-    (tmp_path / "b.png").write_bytes(cv2.imencode(".png", noise_picture(20, 30))[1].tobytes() + b"\n")
-    assert read_image(tmp_path / "a.jpg").shape == read_image(tmp_path / "b.png").shape == (20, 30, 3)
+TRAILERS = {
+    "zeros": b"\0" * 5000,
+    "a scan's marker": b"more \xff\xda of something" * 3,
+    "a second picture's half": jpeg(noise_picture(40, 30))[:-300],
+    "random bytes": np.random.default_rng(0).bytes(200_000),
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("trailer", TRAILERS.values(), ids=TRAILERS)
+def test_a_whole_picture_is_read_whatever_lies_behind_it(tmp_path, suffix, trailer):
+    """As motion photos, panoramas and padded files have it."""
+    data = cv2.imencode(suffix, noise_picture(20, 30))[1].tobytes()
+    (tmp_path / "a").write_bytes(data)
+    (tmp_path / "b").write_bytes(data + trailer)
+    np.testing.assert_array_equal(read_image(tmp_path / "b"), read_image(tmp_path / "a"))
+
+
+def test_a_jpeg_without_its_end_marker_is_read_where_its_pixels_are_whole(tmp_path):
+    read = 0
+    for seed in range(8):  # the last pixels may be in the bytes behind which the decoder misses the marker
+        path, data = tmp_path / f"{seed}.jpg", jpeg(noise_picture(24, 32, seed))
+        path.write_bytes(data[:-2] + b"\0" * 64)
+        read += np.array_equal(read_image(path), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    assert read == 8
+
+
+@pytest.mark.parametrize(
+    "name, content, told",
+    [
+        ("IMG_1.HEIC", b"\0\0\0\x18ftypheic" + b"\0" * 200, "HEIC, a format that isn't read here; save it as JPEG or PNG"),
+        ("renamed.jpg", b"\0\0\0\x18ftypheic" + b"\0" * 200, "HEIC, a format"),
+        ("a.jxl", b"\xff\x0a" + b"\0" * 50, "JPEG XL, a format"),
+        ("a.NEF", b"II*\0" + b"\0" * 50, "a camera's raw file, a format"),
+        ("a.jpg", b"%PDF-1.7" + b"\0" * 50, "a PDF, a format"),
+        ("a.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+    ],
+)
+def test_a_format_that_cannot_be_read_is_named(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    for read in (read_image, size_of):
+        with pytest.raises(DataError, match=f"{name}: {told}"):
+            read(tmp_path / name)
+
+
+def test_a_float_tiff_is_named_by_its_pixels(tmp_path):
+    Image.new("F", (30, 20), 0.5).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: TIFF with pixels of type F, which isn't read here"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_sizes_are_those_of_the_pictures_that_are_read(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise_picture(16, 48)).save(tmp_path / f"a{suffix}", exif=exif)
+    height, width = read_image(tmp_path / f"a{suffix}").shape[:2]
+    assert size_of(tmp_path / f"a{suffix}") == [width, height] == ([16, 48] if orientation > 4 else [48, 16])
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, make):
+    make(tmp_path / "a.jpg")
+    for read in (read_image, size_of):
+        with pytest.raises(DataError, match=r"a\.jpg: is a folder, pipe or device"):
+            read(tmp_path / "a.jpg")
+
+
+def test_a_damaged_picture_is_told_by_us_alone(tmp_path, capfd):
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", noise_picture(20, 30))[1].tobytes()[:500])
+    with pytest.raises(DataError, match="truncated"):
+        read_image(tmp_path / "a.png")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_other_formats_are_read_in_memory_alone(tmp_path):
@@ -105,6 +181,6 @@ def test_a_few_bytes_that_claim_to_be_a_huge_picture_are_refused_before_they_fil
     data = jpeg(noise_picture(16, 16))
     at = data.index(b"\xff\xc0") + 5  # height and width in the frame's header
     (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 30000, 30000) + data[at + 4 :])
-    for read in (read_image, lambda path: picture_sizes([person(np.zeros((16, 3)), path=path)])):
+    for read in (read_image, size_of):
         with pytest.raises(DataError, match=r"a\.jpg: .*900000000 pixels"):
             read(tmp_path / "a.jpg")
