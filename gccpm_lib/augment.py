@@ -4,13 +4,15 @@ Every random number comes from the generator that is handed in, so that a sample
 What the published LIP code fills with 128 beyond its rotated canvas shows picture here, as there is a single warp.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.recipes import Recipe
-from gccpm_lib.skeletons import lower_body
+from gccpm_lib.skeletons import OUTSIDE, lower_body
 
 
 def random_affine(
@@ -52,7 +54,9 @@ def _letterbox_affine(rng, person, image, recipe, output):
 def _box_affine(rng, person, image, recipe, output):
     """COCO order: half body, scale of the box, mirror, crop of the box, turn about the crop's centre."""
     aspect = output[1] / output[0]
-    box = _half_body_box(rng, person, recipe, aspect) or geometry.grow_box(person.box, image, aspect)
+    box = _half_body_box(rng, person, recipe, aspect) or geometry.grow_box(
+        _jittered(rng, person.box, recipe), image, aspect
+    )
     x, y, width, _ = box
     if recipe.scale_spread_from_box:
         spread = width / 200  # width is 1.25 x the grown box already
@@ -84,6 +88,72 @@ def _half_body_box(rng, person, recipe, aspect):
     return (*points.mean(axis=0), 1.5 * w, 1.5 * h) if w > 0 else None
 
 
+def _jittered(rng, box, recipe):
+    """The box (x, y, w, h) with each edge moved on its own, as a detector's edges are off."""
+    if not recipe.box_jitter:
+        return box
+    x, y, w, h = box
+    left, top, right, bottom = rng.uniform(-recipe.box_jitter, recipe.box_jitter, 4)
+    return x + left * w, y + top * h, (1 + right - left) * w, (1 + bottom - top) * h
+
+
+def cut_by_frame(rng: np.random.Generator, image: np.ndarray, person: Person) -> tuple[np.ndarray, Person]:
+    """The picture as if its frame cut the person: a part of the picture (h, w, 3), and the person in it.
+
+    Gone are the legs, one side, all but head and shoulders, or the top, for upright people; the box is what is left of it,
+    joints beyond the frame are OUTSIDE. Unchanged where fewer than 3 labelled joints would be left.
+    """
+    x, y, w, h = person.box
+    kind, part = rng.choice(4, p=(0.4, 0.2, 0.3, 0.1)), rng.random()
+    first, last = np.zeros(2), np.array(image.shape[1::-1], float)  # corners of the view: x, y
+    if kind == 0:
+        last[1] = y + h * (0.45 + 0.45 * part)  # legs
+    elif kind == 1 and rng.random() < 0.5:
+        first[0] = x + w * (0.15 + 0.35 * part)  # left in the picture
+    elif kind == 1:
+        last[0] = x + w * (0.85 - 0.35 * part)
+    elif kind == 2:
+        last[1] = y + h * (0.2 + 0.25 * part)  # head and shoulders
+    else:
+        first[1] = y + h * (0.1 + 0.3 * part)  # head, or all down to the trunk
+    left, top = np.maximum(0, np.rint(first)).astype(int)
+    right, bottom = np.minimum(image.shape[1::-1], np.rint(last)).astype(int)
+    keypoints = person.keypoints - np.array([left, top, 0], np.float32)
+    keypoints = _mark_outside(keypoints, (bottom - top, right - left))
+    if (keypoints[:, 2] > 0).sum() < min(3, (person.keypoints[:, 2] > 0).sum()):
+        return image, person
+    x1, y1, x2, y2 = max(x, left), max(y, top), min(x + w, right), min(y + h, bottom)
+    if x2 - x1 < 4 or y2 - y1 < 4:
+        return image, person
+    box = (x1 - left, y1 - top, x2 - x1, y2 - y1)
+    return image[top:bottom, left:right], replace(person, keypoints=keypoints, box=box, picture_size=None)
+
+
+def _mark_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labelled keypoints (K, 3) beyond a picture or crop (height, width) become OUTSIDE."""
+    x, y, label = keypoints.T
+    beyond = (x < -0.5) | (y < -0.5) | (x > size[1] - 0.5) | (y > size[0] - 0.5)
+    marked = keypoints.copy()
+    marked[(label > 0) & beyond, 2] = OUTSIDE
+    return marked
+
+
+def degrade(rng: np.random.Generator, crop: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """A crop (h, w, 3) uint8 as a small or blurred person gives it, grey, or in other light, each as the recipe says."""
+    size = crop.shape[1::-1]
+    if recipe.degrade_probability and rng.random() < recipe.degrade_probability:
+        factor = rng.uniform(1.5, 5)
+        small = cv2.resize(crop, [max(4, round(side / factor)) for side in size], interpolation=cv2.INTER_AREA)
+        crop = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+    if recipe.grey_probability and rng.random() < recipe.grey_probability:
+        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    if recipe.light_spread:
+        contrast, brightness = 1 + rng.uniform(-1, 1, 2) * recipe.light_spread
+        levels = brightness * (128 + contrast * (np.arange(256) - 128))
+        crop = cv2.LUT(crop, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    return crop
+
+
 def hide_quadrangle(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Copy of a picture or crop (h, w, 3) with a random convex quadrangle filled with 128.
 
@@ -104,6 +174,8 @@ def augmented_crop(
     Keypoints are in crop pixels under their own names (left and right change places in a mirrored crop); the channel
     order is applied to the normalised picture.
     """
+    if recipe.cut_probability and recipe.crop == "box" and rng.random() < recipe.cut_probability:
+        image, person = cut_by_frame(rng, image, person)
     affine, mirrored = random_affine(rng, person, image.shape[:2], recipe, output)
     hides = rng.random() < recipe.quadrangle_probability
     if hides and recipe.crop == "letterbox":  # LIP: part of the picture, before it is turned
@@ -114,6 +186,9 @@ def augmented_crop(
         keypoints = keypoints[recipe.skeleton.flip_order]
     if hides and recipe.crop == "box":  # COCO: part of the crop
         crop = hide_quadrangle(rng, crop)
+    if recipe.outside_counts:
+        keypoints = _mark_outside(keypoints, output)
+    crop = degrade(rng, crop, recipe)
     shuffled = rng.random() < recipe.channel_shuffle_probability
     order = recipe.channel_orders[rng.integers(len(recipe.channel_orders))] if shuffled else (0, 1, 2)
     return crop, keypoints, np.array(order)

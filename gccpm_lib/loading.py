@@ -22,6 +22,7 @@ from gccpm_lib.augment import augmented_crop
 from gccpm_lib.datasets.records import Person, Skip, blamed_on, noted, read_person_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
 from gccpm_lib.recipes import STRIDE, Recipe
+from gccpm_lib.skeletons import MISSING, OUTSIDE
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,15 @@ def _black_sample(recipe: Recipe) -> tuple[np.ndarray, ...]:
 def make_targets(keypoints: np.ndarray, size: tuple[int, int], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (K, 3) in crop pixels -> targets (H, h, w) and weights (H,) float32 by the recipe's formula.
 
-    A weight is 0 where the joint isn't labelled (and, "coco", where it lies too far outside); the background has 1.
+    A weight is 0 where the joint isn't labelled (and, "coco", where it lies too far outside); the background has 1, and so
+    has a joint marked as OUTSIDE, whose map is empty.
     """
     if recipe.targets == "coco":
-        return coco_targets(keypoints, size, sigma=recipe.sigma, whole_cells=recipe.whole_cells)
+        targets, weights = coco_targets(keypoints, size, sigma=recipe.sigma, whole_cells=recipe.whole_cells)
+        weights[keypoints[:, 2] == OUTSIDE] = 1
+        return targets, weights
     weights = np.ones(recipe.num_heatmaps, np.float32)
-    weights[: len(keypoints)] = keypoints[:, 2] > 0
+    weights[: len(keypoints)] = keypoints[:, 2] != MISSING
     return lip_targets(keypoints, size, sigma=recipe.sigma), weights
 
 

@@ -1,8 +1,9 @@
 """Recipes: every value that turns data into a trained network and a network into keypoints.
 
-Three per data set. `published`: the released training code's effective behaviour, so that its numbers can be reproduced.
-`corrected`: what its authors evidently meant. `modern`: today's practice for short budgets. A recipe is a table of
-values: one code path reads it, `dataclasses.replace` makes the next experiment.
+Three per data set. `published`: the released training code's effective behaviour, so that its numbers can be
+reproduced. `corrected`: what its authors evidently meant. `modern`: today's practice for short budgets. Beside them
+`coco-photographs`: people of everyday pictures, cut off by the frame, small or blurred. A recipe is a table of values: one
+code path reads it, `dataclasses.replace` makes the next experiment.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -71,6 +72,13 @@ class Recipe:
     ema_decay: float  # 0: the weights themselves are kept; else their moving average
     precision: str  # "float32"; "bfloat16", where the device computes in it; "float16", for GPUs that don't
     progressive: tuple[tuple[float, float], ...] = field(default=())  # (until this part of the epochs, factor on size)
+    # augmentation for everyday photographs ("box" alone cuts and jitters)
+    cut_probability: float = 0.0  # the frame cuts the person: legs, one side, all but head and shoulders, or the top gone
+    outside_counts: bool = False  # a labelled joint beyond crop or frame: its map is empty and counts in the loss
+    box_jitter: float = 0.0  # each edge of the box moves by up to this part of the box's width or height
+    degrade_probability: float = 0.0  # shrunk by a factor from 1.5 to 5 and grown again, as a small or blurred person is
+    grey_probability: float = 0.0
+    light_spread: float = 0.0  # brightness and contrast change by up to this part
     # inference
     decoder: str = "resize"  # "resize": argmax in the resized maps (LIP); "argmax", "quarter", "dark": in the cells
 
@@ -222,10 +230,38 @@ COCO_MODERN = replace(
     decoder="dark",
 )
 
+# Goes on from a network of LIP's joints, and so keeps its pixel values and its resizing: they needn't be learned anew.
+COCO_PHOTOGRAPHS = replace(
+    COCO_MODERN,
+    name="coco-photographs",
+    input_size=(192, 144),
+    channels="bgr",
+    mean=(128.0, 128.0, 128.0),
+    std=(256.0, 256.0, 256.0),
+    padding=128,
+    upsampling="bilinear",
+    rotation_degrees=30.0,
+    half_turn_probability=0.1,
+    scale_range=(0.75, 1.25),
+    half_body_probability=0.1,
+    loss="sum",
+    base_lr=5e-4,
+    batch_size=8,
+    frozen_layers=5,
+    cut_probability=0.4,
+    outside_counts=True,
+    box_jitter=0.08,
+    degrade_probability=0.25,
+    grey_probability=0.15,
+    light_spread=0.2,
+)
+
 RECIPES = {
     recipe.name: recipe
-    for recipe in (LIP_PUBLISHED, LIP_CORRECTED, LIP_MODERN, COCO_PUBLISHED, COCO_CORRECTED, COCO_MODERN)
-}
+    for recipe in (
+        LIP_PUBLISHED, LIP_CORRECTED, LIP_MODERN, COCO_PUBLISHED, COCO_CORRECTED, COCO_MODERN, COCO_PHOTOGRAPHS,
+    )
+}  # fmt: skip
 
 
 def get_recipe(name: str) -> Recipe:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gccpm_lib import geometry
-from gccpm_lib.augment import augmented_crop, hide_quadrangle, random_affine
-from gccpm_lib.recipes import COCO_CORRECTED, COCO_PUBLISHED, LIP_CORRECTED, LIP_PUBLISHED, RECIPES
-from gccpm_lib.skeletons import COCO, LIP
+from gccpm_lib.augment import augmented_crop, cut_by_frame, degrade, hide_quadrangle, random_affine
+from gccpm_lib.recipes import COCO_CORRECTED, COCO_PHOTOGRAPHS, COCO_PUBLISHED, LIP_CORRECTED, LIP_PUBLISHED, RECIPES
+from gccpm_lib.skeletons import COCO, LIP, OUTSIDE
 
 few = settings(max_examples=30, deadline=None)
 HEIGHT, WIDTH = 300, 240
@@ -22,7 +22,8 @@ def plain(recipe, **more):
     """The recipe without whatever isn't asked for: no turn, no scale, no flip, nothing hidden or shuffled."""
     off = dict(
         rotation_probability=0.0, scale_probability=0.0, flip_probability=0.0, quadrangle_probability=0.0,
-        channel_shuffle_probability=0.0, half_body_probability=0.0, scale_spread_from_box=False,
+        channel_shuffle_probability=0.0, half_body_probability=0.0, scale_spread_from_box=False, half_turn_probability=0.0,
+        cut_probability=0.0, box_jitter=0.0, degrade_probability=0.0, grey_probability=0.0, light_spread=0.0,
     )  # fmt: skip
     return replace(recipe, **(off | more))
 
@@ -51,7 +52,8 @@ def centre_of(crop: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("joint", [0, 3, 12])
 def test_every_joint_stays_on_its_spot_of_the_picture(recipe, joint):
-    recipe = replace(recipe, quadrangle_probability=0.0, padding=0)
+    recipe = replace(recipe, quadrangle_probability=0.0, cut_probability=0.0, light_spread=0.0, padding=0)
+    recipe = replace(recipe, input_size=(384, 288)) if recipe.crop == "box" else recipe
     keypoints, box = grid_person(recipe)
     image, who, compared = blob(*keypoints[joint, :2]), person(keypoints, box), 0
     for seed in range(40):
@@ -285,3 +287,86 @@ def test_half_body_comes_in_three_of_ten_crops():
 
 def test_skeletons_of_the_recipes_are_those_of_the_data_sets():
     assert {(r.skeleton, r.crop) for r in RECIPES.values()} == {(LIP, "letterbox"), (COCO, "box")}
+
+
+# everyday photographs
+
+
+@pytest.mark.parametrize(
+    "name, following, labels, pixels",
+    [
+        ("lip-published", 0.506385001421571, 895.404007, 1563629),
+        ("lip-modern", 0.872195468024335, 979.98112, 1574458),
+        ("coco-published", 0.5070681389233913, 634.556569, 1563068),
+        ("coco-corrected", 0.5561597755338971, 1382.010007, 1565796),
+        ("coco-modern", 0.5033639655536645, 1044.970515, 918089),
+    ],
+)
+def test_what_photographs_add_leaves_the_other_recipes_as_they_were(name, following, labels, pixels):
+    """Values from before the additions: the crop's labels, its pixels, and the random number that comes next."""
+    recipe, rng = RECIPES[name], np.random.default_rng(5)
+    keypoints, box = grid_person(recipe)
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    for _ in range(4):
+        crop, moved, _ = augmented_crop(rng, image, person(keypoints, box), recipe, (64, 64))
+    assert rng.random() == following and moved[:, :2].sum() == pytest.approx(labels, abs=1e-5)
+    assert crop.sum() == pytest.approx(pixels, rel=1e-3)  # warps round a little differently from machine to machine
+
+
+def test_the_frame_cuts_box_and_joints_and_says_which_are_outside():
+    keypoints, box = grid_person(COCO_PHOTOGRAPHS)
+    image, kinds = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8), set()
+    for seed in range(200):
+        view, who = cut_by_frame(np.random.default_rng(seed), image, person(keypoints, box))
+        height, width = view.shape[:2]
+        x, y, w, h = who.box
+        assert 0 <= x and 0 <= y and x + w <= width + 1e-6 and y + h <= height + 1e-6
+        corner = (keypoints - who.keypoints)[0, :2]  # of the view, in the picture
+        np.testing.assert_array_equal(view, image[int(corner[1]) :, int(corner[0]) :][:height, :width])
+        inside = ((who.keypoints[:, :2] >= -0.5) & (who.keypoints[:, :2] <= (width - 0.5, height - 0.5))).all(axis=1)
+        np.testing.assert_array_equal(who.keypoints[:, 2], np.where(inside, keypoints[:, 2], OUTSIDE))
+        assert inside.sum() >= 3
+        kinds.add((corner[0] > 0, corner[1] > 0, width < WIDTH and corner[0] == 0, height < HEIGHT and corner[1] == 0))
+    assert len(kinds) == 4  # left, top, right, bottom
+
+
+def test_nobody_is_cut_down_to_fewer_than_three_joints_and_missing_ones_stay_missing():
+    keypoints, box = grid_person(COCO_PHOTOGRAPHS)
+    keypoints[3:] = 0
+    for seed in range(50):
+        _, who = cut_by_frame(np.random.default_rng(seed), np.zeros((HEIGHT, WIDTH, 3), np.uint8), person(keypoints, box))
+        assert (who.keypoints[:3, 2] > 0).all() and (who.keypoints[3:, 2] == 0).all()
+
+
+def test_labelled_joints_beyond_the_crop_are_outside_where_the_recipe_says_so():
+    keypoints = np.zeros((17, 3))
+    keypoints[:3] = (100, 100, 2), (5, 5, 2), (101, 99, 1)  # the second is far outside the box
+    who, image = person(keypoints, (80, 80, 40, 40)), np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    for counts, label in ((True, OUTSIDE), (False, 2)):
+        recipe = plain(COCO_PHOTOGRAPHS, outside_counts=counts)
+        _, moved, _ = augmented_crop(np.random.default_rng(0), image, who, recipe, (128, 96))
+        assert moved[:4, 2].tolist() == [2, label, 1, 0]
+
+
+def test_every_edge_of_the_box_moves_by_up_to_the_jitter():
+    who, rng, recipe = person(np.zeros((17, 3)), (60, 60, 91, 121)), np.random.default_rng(0), plain(COCO_PHOTOGRAPHS)
+    drawn = np.array(
+        [random_affine(rng, who, (HEIGHT, WIDTH), replace(recipe, box_jitter=0.1), (384, 288))[0] for _ in range(500)]
+    )
+    back = np.array([geometry.invert(affine) @ (144, 192, 1) for affine in drawn])
+    off = abs(back - (105, 120)).max(axis=0)  # both edges one way move the middle by a tenth of 91 and of 121
+    assert 7 < off[0] <= 9.7 and 9 < off[1] <= 12.7
+
+
+def test_crops_are_degraded_made_grey_and_lit_as_often_as_asked():
+    crop, rng = np.random.default_rng(1).integers(0, 256, (64, 48, 3), dtype=np.uint8), np.random.default_rng(0)
+    assert degrade(rng, crop, plain(COCO_PHOTOGRAPHS)) is crop
+    blurred = degrade(rng, crop, plain(COCO_PHOTOGRAPHS, degrade_probability=1.0))
+    assert blurred.shape == crop.shape and blurred.std() < 0.7 * crop.std()
+    assert abs(float(blurred.mean()) - crop.mean()) < 3
+    grey = degrade(rng, crop, plain(COCO_PHOTOGRAPHS, grey_probability=1.0))
+    assert (grey == grey[:, :, :1]).all()
+    flat = np.full((8, 8, 3), 128, np.uint8)  # the middle value shows the brightness alone
+    lit = [int(degrade(rng, flat, plain(COCO_PHOTOGRAPHS, light_spread=0.2))[0, 0, 0]) for _ in range(200)]
+    assert 102 <= min(lit) < 108 and 148 < max(lit) <= 154
+    assert degrade(rng, np.zeros_like(flat), plain(COCO_PHOTOGRAPHS, light_spread=0.2)).max() <= 31  # never folded over

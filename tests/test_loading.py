@@ -12,6 +12,7 @@ from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.loading import Key, TrainingSet, crop_size, epoch_batches, give_batches, make_loader, make_targets
 from gccpm_lib.recipes import COCO_MODERN, COCO_PUBLISHED, LIP_MODERN, LIP_PUBLISHED
+from gccpm_lib.skeletons import OUTSIDE
 
 SMALL = replace(LIP_MODERN, input_size=(64, 64), batch_size=4, num_epochs=4)
 
@@ -57,6 +58,14 @@ def test_targets_are_those_of_the_recipe_with_its_sigma():
             strict=True,
         ):
             np.testing.assert_array_equal(a, b)
+
+
+def test_an_outside_joint_has_an_empty_map_that_counts_and_a_missing_one_does_not():
+    points = np.zeros((17, 3))
+    points[:3] = (40, 40, 2), (40, 40, OUTSIDE), (40, 40, 0)
+    for recipe in (COCO_MODERN, LIP_MODERN):
+        targets, weights = make_targets(points[: recipe.skeleton.num_joints], (128, 96), recipe)
+        assert weights[:3].tolist() == [1, 1, 0] and targets[0].max() > 0.5 and not targets[1:3].any()
 
 
 def test_an_epoch_sees_every_person_once_in_an_order_of_its_own():

@@ -9,6 +9,7 @@ from gccpm_lib import recipes
 from gccpm_lib.recipes import (
     COCO_CORRECTED,
     COCO_MODERN,
+    COCO_PHOTOGRAPHS,
     COCO_PUBLISHED,
     LIP_CORRECTED,
     LIP_MODERN,
@@ -76,6 +77,16 @@ def test_modern_recipes_are_todays_practice():
         )
 
 
+def test_photographs_alone_are_cut_jittered_and_degraded():
+    names = (
+        "cut_probability", "outside_counts", "box_jitter", "degrade_probability", "grey_probability", "light_spread",
+    )  # fmt: skip
+    for recipe in RECIPES.values():
+        assert any(values(recipe, *names)) == (recipe is COCO_PHOTOGRAPHS)
+    names = ("channels", "mean", "std", "padding", "upsampling")
+    assert values(COCO_PHOTOGRAPHS, *names) == values(LIP_MODERN, *names)  # its start is a network of LIP's
+
+
 def test_published_channel_orders_duplicate_and_corrected_ones_permute():
     assert ["".join(map(str, order)) for order in LIP_PUBLISHED.channel_orders] == "012 022 112 121 222 212".split()
     assert {tuple(sorted(order)) for order in LIP_CORRECTED.channel_orders} == {(0, 1, 2)}
@@ -83,7 +94,8 @@ def test_published_channel_orders_duplicate_and_corrected_ones_permute():
 
 
 def test_recipes_are_found_by_either_name_and_unknown_ones_refused():
-    assert set(RECIPES) == {f"{d}-{v}" for d in ("lip", "coco") for v in ("published", "corrected", "modern")}
+    three = {f"{d}-{v}" for d in ("lip", "coco") for v in ("published", "corrected", "modern")}
+    assert set(RECIPES) == three | {"coco-photographs"}
     for name, recipe in RECIPES.items():
         constant = name.upper().replace("-", "_")
         assert get_recipe(name) is get_recipe(constant) is getattr(recipes, constant) is recipe and recipe.name == name
