@@ -20,8 +20,8 @@ from torch import nn
 
 from gccpm_lib import checkpoints
 from gccpm_lib.cli.inputs import Frame, Source
-from gccpm_lib.datasets.coco_labels import box_numbers, load_labels, read_json
-from gccpm_lib.datasets.coco_results import PERSON
+from gccpm_lib.datasets.coco_boxes import box_numbers
+from gccpm_lib.datasets.coco_labels import PERSON, load_labels, read_json
 from gccpm_lib.datasets.records import DataError
 
 DETECTOR_BATCH = 4  # pictures: a detector's maps are some hundred megabytes each

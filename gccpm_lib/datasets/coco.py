@@ -7,24 +7,27 @@ The label file may have the official or the converted form (see coco_labels) and
 nested (see coco_folders). Coordinates are image pixels as in the file, x right, y down; boxes are x, y, width, height.
 """
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from gccpm_lib.datasets.coco_boxes import box_numbers, check_box, framed, known_size, label_extents
+from gccpm_lib.datasets.coco_checks import check_labels
 from gccpm_lib.datasets.coco_folders import labels_file, picture_paths
 from gccpm_lib.datasets.coco_labels import (
+    PERSON,
     Labels,
-    box_numbers,
-    check_box,
+    check_areas,
     check_joints,
     load_labels,
     read_json,
-    read_skeleton,
     stack_keypoints,
 )
-from gccpm_lib.datasets.coco_results import PERSON, result_rows, write_converted, write_results
+from gccpm_lib.datasets.coco_results import result_rows, write_converted, write_results
+from gccpm_lib.datasets.coco_skeletons import read_skeleton
+from gccpm_lib.datasets.picture_names import ImageNames
 from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.skeletons import Skeleton
 
@@ -32,8 +35,6 @@ __all__ = [
     "check_labels", "labels_file", "read_coco", "read_detections", "read_skeleton", "read_truth", "result_rows",
     "write_converted", "write_results",
 ]  # fmt: skip
-
-SMALL_BOX = 8  # pixels
 
 
 def read_coco(
@@ -59,14 +60,24 @@ def read_coco(
     kept, points = [a for a, keep in zip(kept, labelled, strict=True) if keep], points[labelled]
     if not kept:
         raise DataError(f"{file.path}: no person with a labelled keypoint inside; name another label file")
-    boxes = [check_box(file.where(a), a.get("bbox"), _image(file, a)) for a in kept]
+    extents = label_extents(file, kept, points)
+    boxes = [check_box(file.where(a), a.get("bbox"), framed(_image(file, a), extents)) for a in kept]
     paths = _picture_paths(file, dataset_folder, split, kept)
-    official = file.images is not None
+    rows = zip(paths, points, boxes, kept, strict=True)
+    if file.images is None:
+        return [Person(path, keypoints, box) for path, keypoints, box, _ in rows]
     return [
-        Person(path, keypoints, box, a["image_id"], a["id"], _area(file, a), picture_size=_picture_size(_image(file, a)))
-        if official
-        else Person(path, keypoints, box)
-        for path, keypoints, box, a in zip(paths, points, boxes, kept, strict=True)
+        Person(
+            path,
+            keypoints,
+            box,
+            a["image_id"],
+            a["id"],
+            _area(file, a),
+            picture_size=known_size(_image(file, a)),
+            label_extent=extents[a["image_id"]],
+        )
+        for path, keypoints, box, a in rows
     ]
 
 
@@ -75,17 +86,12 @@ def _good(file: Labels, annotations: list[dict], dataset_folder, split: str, ski
     good = []
     for a in annotations:
         with noted(skipped, file.where(a)):
-            stack_keypoints(file, [a])
-            check_box(file.where(a), a.get("bbox"), _image(file, a))
+            points = stack_keypoints(file, [a])
+            check_box(file.where(a), a.get("bbox"), framed(_image(file, a), label_extents(file, [a], points)))
             _area(file, a)
             good.append((a, *_picture_name(file, a)))
     paths = picture_paths(file.path, dataset_folder, split, {name: owner for _, name, owner in good}, skipped)
     return [a for a, name, _ in good if name in paths]
-
-
-def _picture_size(image: dict) -> tuple[int, int] | None:
-    size = image.get("width"), image.get("height")
-    return size if all(type(side) is int for side in size) else None
 
 
 def _image(file: Labels, record: dict) -> dict | None:
@@ -132,8 +138,8 @@ def read_truth(
     """What pycocotools evaluates against: images, annotations (crowds and persons without keypoints too), categories.
 
     Persons are category 1, as in result files. image_ids restricts it to these images. Raises DataError for a converted
-    file, an unknown image, and an annotation without area, keypoints of the right length or a box (which is left out where
-    there is a list to note it in).
+    file, an unknown image, areas that are all 0, and an annotation without area, keypoints of the right length or a box
+    (which is left out where there is a list to note it in).
     """
     file = _official(load_labels(labels_file(dataset_folder, split, labels), skipped), "evaluated against")
     chosen = file.images.keys() if image_ids is None else dict.fromkeys(map(int, image_ids))
@@ -146,9 +152,11 @@ def read_truth(
     if skipped is not None:
         filled = [a for a in filled if _is_good_truth(file, a, skipped)]
     counts = (stack_keypoints(file, filled)[:, :, 2] > 0).sum(axis=1)
+    rows = [_truth_row(file, a, count) for a, count in zip(filled, counts.tolist(), strict=True)]
+    check_areas(file.path, rows)
     return {
         "images": [file.images[image_id] for image_id in file.images if image_id in chosen],
-        "annotations": [_truth_row(file, a, count) for a, count in zip(filled, counts.tolist(), strict=True)],
+        "annotations": rows,
         "categories": [{"name": "person", **(file.category or {}), "id": PERSON}],
     }
 
@@ -184,23 +192,43 @@ def _truth_row(file: Labels, annotation: dict, num_keypoints: int) -> dict:
 
 
 def read_detections(
-    path: str | Path, dataset_folder: str | Path, split: str, labels: str = "", min_score: float = 0.0
+    path: str | Path,
+    dataset_folder: str | Path,
+    split: str,
+    labels: str = "",
+    min_score: float = 0.0,
+    skipped: list[Skip] | None = None,
 ) -> list[Person]:
     """A detector's COCO results file -> persons in file order: box, box_score, image_id; keypoints are zeros (K, 3).
 
-    The file is [{"image_id", "category_id", "bbox", "score"}]; only the label file's person category is read, and only
-    scores of at least min_score. Raises DataError naming the row (counted from 1) and the image id.
+    The file is [{"image_id" or "file_name", "category_id", "bbox", "score"}]; only persons are read, by the label file's
+    number for them or COCO's 1, and only scores of at least min_score. Raises DataError naming the row (counted from 1)
+    and the image; with a list of skipped rows, bad ones are added to it instead.
     """
-    file = _official(load_labels(labels_file(dataset_folder, split, labels)), "detected in")
-    rows = _detected_rows(path, (file.category or {}).get("id", PERSON))
-    found = []
+    file = _official(load_labels(labels_file(dataset_folder, split, labels), skipped), "detected in")
+    jointed = [a for a in file.annotations if a.get("keypoints")]
+    extents = {}
+    with contextlib.suppress(DataError):  # bad labels: told by whoever reads them
+        extents = label_extents(file, jointed, stack_keypoints(file, jointed))
+    names, found, rows = ImageNames(file.images), [], _detected_rows(path, skipped)
+    numbers = [row.get("category_id") for _, row in rows]
+    person = next((number for number in reversed(file.person_numbers) if number in numbers), file.person_numbers[0])
     for where, row in rows:
-        if type(row["image_id"]) is not int or row["image_id"] not in file.images:
-            raise DataError(f"{where}: not in {file.path}; detect in this split's pictures, or remove the row")
-        if row["score"] >= min_score:
-            found.append((row, check_box(where, row.get("bbox"), file.images[row["image_id"]])))
+        if row.get("category_id") not in (None, person):
+            continue
+        with noted(skipped, where):
+            if type(row.get("score")) not in (int, float) or not -1e9 < row["score"] < 1e9:
+                raise DataError(f"{where}: no finite score; write the detector's score into every row")
+            image_id = names.id_of(row)
+            if image_id is None:
+                raise DataError(f"{where}: {names.strange(row)} is not in {file.path}; remove it, or name its labels")
+            if row["score"] >= min_score:
+                box = check_box(where, row.get("bbox"), framed(file.images[image_id], extents))
+                found.append(({**row, "image_id": image_id}, box))
     if not found:
-        raise DataError(f"{path}: no person with a score of {min_score} or more inside; detect persons first")
+        others = sorted({str(number) for number in numbers} - {str(person), "None"})[:5]
+        said = f" (a person is category_id {person}, there are {', '.join(others)})" if others else ""
+        raise DataError(f"{path}: no person with a score of {min_score} or more inside{said}; detect persons first")
     paths = _picture_paths(file, dataset_folder, split, [row for row, _ in found])
     return [
         Person(
@@ -209,53 +237,22 @@ def read_detections(
             box,
             row["image_id"],
             box_score=float(row["score"]),
-            picture_size=_picture_size(file.images[row["image_id"]]),
+            picture_size=known_size(file.images[row["image_id"]]),
+            label_extent=extents.get(row["image_id"]),
         )
         for path, (row, box) in zip(paths, found, strict=True)
     ]
 
 
-def _detected_rows(path: str | Path, category_id: int) -> list[tuple[str, dict]]:
-    """The persons' rows of a results file, each with its place for messages."""
-    rows, persons = read_json(path), []
+def _detected_rows(path: str | Path, skipped: list[Skip] | None) -> list[tuple[str, dict]]:
+    """The rows of a results file that say which image they are about, each with its place for messages."""
+    rows, good = read_json(path), []
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: no list of detections inside; write COCO's results form with image_id, bbox and score")
     for number, row in enumerate(rows, 1):
         where = f"{path}, row {number}"
-        if not isinstance(row, dict) or "image_id" not in row:
-            raise DataError(f"{where}: no image_id; write it again with image_id, category_id, bbox and score")
-        where += f", image {row['image_id']}"
-        if row.get("category_id", category_id) != category_id:
-            continue
-        if type(row.get("score")) not in (int, float) or not -1e9 < row["score"] < 1e9:
-            raise DataError(f"{where}: no finite score; write the detector's score into every row")
-        persons.append((where, row))
-    return persons
-
-
-def check_labels(persons: Sequence[Person], sizes: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
-    """What looks wrong in the labels: one row (row, image_id, annotation_id, name, joint, problem) each, rows from 1.
-
-    Joints outside the picture or more than a quarter of the box outside their box, right and left of a pair on the same
-    pixel, boxes under 8 pixels on a side. sizes (N, 2): width, height of every person's picture.
-    """
-    problems = []
-    for row, (person, size) in enumerate(zip(persons, sizes, strict=True), 1):
-        ids = (row, person.image_id, person.annotation_id, person.name)
-        problems += [(*ids, joint, problem) for joint, problem in _problems(person, size, skeleton)]
-    return pd.DataFrame(problems, columns=["row", "image_id", "annotation_id", "name", "joint", "problem"])
-
-
-def _problems(person: Person, size: np.ndarray, skeleton: Skeleton) -> list[tuple[str, str]]:
-    """(joint, problem); a box has no joint."""
-    points, labelled = person.keypoints[:, :2], person.keypoints[:, 2] > 0
-    corner, extent = np.array(person.box or (0, 0, *size), dtype=np.float64).reshape(2, 2)
-    outside = labelled & ((points < -0.5) | (points > np.asarray(size) - 0.5)).any(axis=1)
-    far = labelled & ~outside & ((points < corner - extent / 4) | (points > corner + 1.25 * extent)).any(axis=1)
-    found = [("", "box under 8 pixels on a side")] if (extent < SMALL_BOX).any() else []
-    found += [(skeleton.joints[j], "outside the picture") for j in np.flatnonzero(outside)]
-    found += [(skeleton.joints[j], "far outside the box") for j in np.flatnonzero(far)]
-    for a, b in skeleton.flip_pairs:
-        if labelled[a] and labelled[b] and (points[a] == points[b]).all():
-            found.append((skeleton.joints[a], f"on the same pixel as {skeleton.joints[b]}"))
-    return found
+        with noted(skipped, where):
+            if not isinstance(row, dict) or not {"image_id", "file_name"} & row.keys():
+                raise DataError(f"{where}: no image_id; write it again with image_id, category_id, bbox and score")
+            good.append((f"{where}, image {row.get('image_id', row.get('file_name'))}", row))
+    return good

@@ -1,4 +1,4 @@
-"""COCO's label files: read without their outlines, and checked; their joints as a Skeleton.
+"""COCO's label files: read without their outlines, and checked.
 
     official    {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "keypoints", "skeleton"}],
                  "annotations": [{"id", "image_id", "category_id", "bbox", "keypoints", "area", "iscrowd"}]}
@@ -11,9 +11,9 @@ bbox is x, y, width, height and keypoints is x1, y1, label1, ... in image pixels
 import contextlib
 import functools
 import json
-import math
 import re
 from array import array
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from gccpm_lib.datasets.records import DataError, Skip, noted
-from gccpm_lib.geometry import grow_box
-from gccpm_lib.skeletons import COCO, Skeleton, flip_pairs_of, sigmas_of
+from gccpm_lib.skeletons import Skeleton
 
+PERSON = 1  # COCO's category id
 LARGE = 2_000_000  # bytes; smaller files are parsed in less time than a file system's clock may take for one tick
 # Outlines of people are half of an official file and most of its numbers. They are cut out of the text, where it is cheap.
 _OUTLINES = re.compile(r'"segmentation"\s*:\s*\[[^"{}]*\]')
@@ -37,6 +37,7 @@ class Labels:
     images: dict[int, dict] | None  # by id; None: a converted file
     annotations: list[dict]  # of persons, crowds too
     category: dict | None  # the persons'; None: the file has no categories
+    person_numbers: list[int]  # category ids that a results file may give them
     num_joints: int
 
     def where(self, annotation: dict) -> str:
@@ -73,9 +74,9 @@ def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
     Annotations that point nowhere are left out where there is a list to note them in.
     """
     path, content = Path(path), read_json(path)
-    annotations, category = _records(path, content, "annotations"), _person_category(path, content)
+    annotations, category = records(path, content, "annotations"), person_category(path, content)
     if "images" in content:
-        images = _by_id(path, "image", _records(path, content, "images"))
+        images = _by_id(path, "image", records(path, content, "images"))
         annotations = _checked_ids(path, annotations, images, content.get("categories"), skipped)
         own = annotations if category is None else [a for a in annotations if _is_of(a, category)]
     else:
@@ -87,10 +88,12 @@ def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
                     f"{path}, annotation row {row}: no image_path, and the file has no images; add the list 'images' "
                     "(official form), or a path to every annotation (converted form)"
                 )
-    return Labels(path, images, own, category, _num_joints(own, category))
+    known = [item.get("id") for item in content.get("categories") or []]
+    numbers = person_numbers(PERSON if category is None else category["id"], known)
+    return Labels(path, images, own, category, numbers, _num_joints(own, category))
 
 
-def _records(path: Path, content, key: str) -> list[dict]:
+def records(path: Path, content, key: str) -> list[dict]:
     records = content.get(key) if isinstance(content, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise DataError(f"{path}: no list {key!r} of records inside; give a COCO person-keypoints file")
@@ -132,9 +135,9 @@ def _is_of(annotation: dict, category: dict) -> bool:
     return annotation.get("category_id") in (None, category.get("id"))
 
 
-def _person_category(path: Path, content: dict) -> dict | None:
+def person_category(path: Path, content: dict) -> dict | None:
     """The category with keypoints; of several the one called person. One alone need not list its keypoints."""
-    categories = _records(path, content, "categories") if "categories" in content else []
+    categories = records(path, content, "categories") if "categories" in content else []
     if not categories:
         return None
     jointed = [category for category in categories if category.get("keypoints")] or categories
@@ -147,6 +150,18 @@ def _person_category(path: Path, content: dict) -> dict | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise DataError(f"{path}, category {persons[0]['id']}: keypoints must be a list of different names; correct them")
     return persons[0]
+
+
+def person_numbers(category_id: int, known: Collection[int]) -> list[int]:
+    """The category ids that a results file may give a person: the labels' own first, and COCO's 1 unless they use it."""
+    return [category_id] if PERSON in known else [category_id, PERSON]
+
+
+def check_areas(name: str | Path, annotations: list[dict]) -> None:
+    """DataError where the area of every person with labelled joints is 0: no pose would be near enough to any of them."""
+    areas = [a["area"] for a in annotations if a["num_keypoints"] and not a["iscrowd"]]
+    if areas and not any(areas):
+        raise DataError(f"{name}: the areas of all {len(areas)} labelled persons are 0, so nothing can be scored; add them")
 
 
 def _num_joints(annotations: list[dict], category: dict | None) -> int:
@@ -169,7 +184,7 @@ def check_joints(labels: Labels, skeleton: Skeleton | None) -> None:
     )
 
 
-def _packed(values, kind: str) -> array | None:
+def packed(values, kind: str) -> array | None:
     """A list of numbers as float32 ("f") or float64 ("d"); None for anything else, true and false too."""
     if isinstance(values, list) and set(map(type, values)) <= {int, float}:
         with contextlib.suppress(OverflowError):  # a whole number beyond float64
@@ -184,7 +199,7 @@ def stack_keypoints(labels: Labels, annotations: list[dict]) -> np.ndarray:
     """
     K, rows = labels.num_joints, []
     for annotation in annotations:
-        row = _packed(annotation["keypoints"], "f")
+        row = packed(annotation["keypoints"], "f")
         if row is None:
             raise DataError(f"{labels.where(annotation)}: keypoints must be a flat list of numbers; correct or remove it")
         if len(row) != 3 * K:
@@ -200,97 +215,3 @@ def stack_keypoints(labels: Labels, annotations: list[dict]) -> np.ndarray:
 def _refuse(labels: Labels, annotations: list[dict], bad: np.ndarray, problem: str) -> None:
     if bad.any():
         raise DataError(f"{labels.where(annotations[int(bad.any(axis=(1, 2)).argmax())])}: {problem}; correct or remove it")
-
-
-def box_numbers(where: str, box) -> tuple[float, float, float, float]:
-    """bbox -> x, y, width, height. Raises DataError unless they are finite."""
-    numbers = _packed(box, "d")
-    if numbers is None or len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise DataError(f"{where}: bbox must be four finite numbers (x, y, width, height); correct or remove it")
-    return tuple(numbers)
-
-
-def check_box(where: str, box, image: dict | None) -> tuple[float, float, float, float]:
-    """bbox -> x, y, width, height. DataError unless they are finite and cover some of the picture.
-
-    The published rule for boxes decides what has an extent. Without the picture's size its far sides aren't known.
-    """
-    x, y, w, h = box_numbers(where, box)
-    height, width = _size(image)
-    if 0 <= x < width - 1 and 0 <= y < height - 1 and w > 1 and h > 1:
-        return x, y, w, h  # as nearly all are; the rule accepts them, but takes its time
-    try:
-        grow_box((x, y, w, h), (height, width))
-        inside = w >= 0 and h >= 0 and x + max(w, 1) > 0 and y + max(h, 1) > 0  # the rule moves boxes in from the left
-    except ValueError:
-        inside = False
-    if not inside:
-        size = f" of {width}x{height} pixels" if width < math.inf else ""
-        raise DataError(f"{where}: bbox {[x, y, w, h]} has no area inside its picture{size}; correct or remove it")
-    return x, y, w, h
-
-
-def _size(image: dict | None) -> tuple[float, float]:
-    """Height, width of a picture by its record, inf where they aren't known."""
-    height, width = (image or {}).get("height"), (image or {}).get("width")
-    known = all(type(side) in (int, float) and 0 < side < 1e9 for side in (height, width))
-    return (height, width) if known else (math.inf, math.inf)
-
-
-def read_skeleton(path: str | Path) -> Skeleton | None:
-    """The joints that a label file lists, with its limbs, flip pairs and OKS sigmas; None for one that lists no joints.
-
-    Flip pairs and sigmas that the file doesn't give come from the names. COCO's 17 joints give skeletons.COCO itself.
-    Raises DataError naming file, category and joints.
-    """
-    path, content = Path(path), read_json(path)
-    _records(path, content, "annotations")
-    category = _person_category(path, content)
-    if not (category and category.get("keypoints")):
-        return None
-    joints = tuple(category["keypoints"])
-    try:
-        skeleton = Skeleton(
-            name=str(category.get("name") or path.stem),
-            joints=joints,
-            limbs=_pairs("skeleton", category.get("skeleton") or [], range(1, len(joints) + 1)),
-            flip_pairs=_flip_pairs(category, joints),
-            sigmas=_sigmas(category, joints),
-        )
-    except ValueError as error:
-        raise DataError(f"{path}, category {category['id']}: {error}") from error
-    same = (joints, skeleton.flip_pairs, skeleton.sigmas) == (COCO.joints, COCO.flip_pairs, COCO.sigmas)
-    return COCO if same else skeleton
-
-
-def _pairs(key: str, pairs, numbers: range) -> tuple[tuple[int, int], ...]:
-    """Pairs of joint numbers, counted as in the file -> pairs of indices."""
-    good = isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
-    if not good or not all(type(j) is int and j in numbers for pair in pairs for j in pair):
-        raise ValueError(f"{key} must be pairs of joint numbers from {numbers[0]} to {numbers[-1]}; correct them")
-    return tuple((a - numbers[0], b - numbers[0]) for a, b in pairs)
-
-
-def _flip_pairs(category: dict, joints: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    given = category.get("flip_pairs")
-    if given is None:
-        return flip_pairs_of(joints)
-    places = {name: index for index, name in enumerate(joints)}
-    if isinstance(given, list) and all(isinstance(pair, list) for pair in given):
-        given = [[places.get(j, j) if isinstance(j, str) else j for j in pair] for pair in given]
-    pairs = _pairs("flip_pairs", given, range(len(joints)))
-    flat = [j for pair in pairs for j in pair]
-    if len(set(flat)) < len(flat):
-        raise ValueError("a joint comes twice in flip_pairs; name each at most once")
-    return tuple(sorted((min(pair), max(pair)) for pair in pairs))
-
-
-def _sigmas(category: dict, joints: tuple[str, ...]) -> tuple[float, ...]:
-    given = category.get("sigmas") or category.get("keypoint_sigmas")
-    if not given:
-        return sigmas_of(joints)
-    if not isinstance(given, list) or not all(type(value) in (int, float) and 0 < value < 1e9 for value in given):
-        raise ValueError("sigmas must be numbers above 0; correct them")
-    if len(given) != len(joints):
-        raise ValueError(f"{len(given)} sigmas for {len(joints)} keypoints; give one each")
-    return tuple(map(float, given))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gccpm_lib.datasets.coco_labels import PERSON
 from gccpm_lib.datasets.records import DataError, Person
 from gccpm_lib.files import write_beside
-
-PERSON = 1  # COCO's category id
 
 
 def result_rows(persons: Sequence[Person], keypoints: np.ndarray, scores: Sequence[float]) -> list[dict]:

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from gccpm_lib.datasets import coco, lip
-from gccpm_lib.datasets.records import DataError, Person, Skip
+from gccpm_lib.datasets.records import DataError, Person, Skip, unsure_frames
 from gccpm_lib.recipes import Recipe
+
+UNSURE_FRAME = "turned by its EXIF tag, and the labels fit the picture either way: compare them"
 
 
 def read_persons(
@@ -41,10 +43,17 @@ def with_skeleton(recipe: Recipe, dataset_folder: str | Path, train_labels: str 
 
 
 def check_labels(persons: Sequence[Person], sizes: np.ndarray, recipe: Recipe) -> pd.DataFrame:
-    """What looks wrong in the labels, a row (row, name, joint, problem) each; sizes (N, 2) are the pictures' w, h."""
-    if recipe.crop == "letterbox":
-        return lip.check_labels(persons, sizes)
-    return coco.check_labels(persons, sizes, recipe.skeleton)
+    """What looks wrong in the labels, a row (row, name, joint, problem) each; sizes (N, 2) are the pictures' w, h as read.
+
+    Pictures with an EXIF tag that turns them are told where nothing says whether their labels were made before or after.
+    """
+    table = (
+        lip.check_labels(persons, sizes)
+        if recipe.crop == "letterbox"
+        else coco.check_labels(persons, sizes, recipe.skeleton)
+    )
+    unsure = [(row, persons[row - 1].name, "", UNSURE_FRAME) for row in 1 + np.flatnonzero(unsure_frames(persons))]
+    return pd.concat([table, pd.DataFrame(unsure, columns=["row", "name", "joint", "problem"])], ignore_index=True)
 
 
 def extents(persons: Sequence[Person], sizes: np.ndarray) -> np.ndarray:

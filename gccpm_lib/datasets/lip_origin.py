@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from gccpm_lib.datasets import lip
+from gccpm_lib.datasets.coco_boxes import box_numbers
 from gccpm_lib.datasets.coco_folders import SPLITS, labels_file, places
-from gccpm_lib.datasets.coco_labels import Labels, box_numbers, check_joints, load_labels, stack_keypoints
+from gccpm_lib.datasets.coco_labels import Labels, check_joints, load_labels, stack_keypoints
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.skeletons import COCO, LIP, SHARED_LIMBS
 

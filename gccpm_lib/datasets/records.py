@@ -74,6 +74,7 @@ class Person:
     area: float | None = None
     box_score: float = 1.0  # a detector's; 1 for a labelled box
     picture_size: tuple[int, int] | None = None  # width, height as the label file has them
+    label_extent: tuple[float, float] | None = None  # largest x, y of all labels of the picture; None: of the keypoints
 
     @property
     def name(self) -> str:
@@ -93,22 +94,42 @@ def blamed_on(person: Person) -> Iterator[None]:
 
 
 def read_person_image(person: Person) -> np.ndarray:
-    """A person's picture, see `read_image`, in the frame in which its labels are given.
-
-    Where the label file tells the size, the picture is turned by its EXIF tag only if that gives this size. DataError where
-    neither way does.
-    """
+    """A person's picture, see `read_image`, in the frame in which its labels are given, see `frame_of`."""
     image = read_image(person.image_path)
-    if person.picture_size in (None, image.shape[1::-1]):
+    upright = image.shape[1::-1]
+    if person.picture_size in (None, upright) and _within(_extent(person), upright):
         return image
     unturned = cv2.imread(str(person.image_path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if unturned is not None and unturned.shape[1::-1] == person.picture_size:
-        return unturned
-    (width, height), (w, h) = person.picture_size, image.shape[1::-1]
-    raise DataError(
-        f"{person.image_path}, image {person.image_id}: {w} x {h} pixels, but {width} x {height} in the label file; "
-        "use the pictures that were labelled"
-    )
+    stored = upright if unturned is None else unturned.shape[1::-1]
+    return unturned if frame_of(person, upright, stored) == stored != upright else image
+
+
+def frame_of(person: Person, upright: tuple[int, int], stored: tuple[int, int]) -> tuple[int, int]:
+    """Width, height of the frame in which a person's labels are given: the picture turned by its EXIF tag, or as stored.
+
+    Programs disagree about the tag, and a label file's sizes may be of one frame and its labels of the other. The labels
+    decide where they fit one frame alone, then the file's size, and without one the picture is turned. DataError for a
+    size of neither frame.
+    """
+    if person.picture_size not in (None, upright, stored):
+        (width, height), (w, h) = person.picture_size, upright
+        raise DataError(
+            f"{person.image_path}, image {person.image_id}: {w} x {h} pixels, but {width} x {height} in the label file; "
+            "use the pictures that were labelled"
+        )
+    fitting = [size for size in (upright, stored) if _within(_extent(person), size)]
+    return fitting[0] if len(fitting) == 1 else person.picture_size or upright
+
+
+def _extent(person: Person) -> tuple[float, float]:
+    if person.label_extent is not None:
+        return person.label_extent
+    labelled = person.keypoints[person.keypoints[:, 2] > 0, :2]
+    return tuple(labelled.max(axis=0).tolist()) if len(labelled) else (0.0, 0.0)
+
+
+def _within(extent: tuple[float, float], size: tuple[int, int]) -> bool:
+    return extent[0] <= size[0] and extent[1] <= size[1]
 
 
 def readable(persons: Sequence[Person], skipped: list[Skip]) -> list[Person]:
@@ -206,22 +227,47 @@ def _with_pillow(path: Path, data: bytes) -> np.ndarray:
 
 
 def picture_sizes(persons: Sequence[Person]) -> np.ndarray:
-    """(N, 2) width, height of every person's picture, from the files' headers; DataError for one missing or unreadable."""
-    sizes = {path: _size(path) for path in {person.image_path for person in persons}}
-    return np.array([sizes[person.image_path] for person in persons]).reshape(-1, 2)
+    """(N, 2) width, height of every person's picture as it is read, from the files' headers.
+
+    DataError for a picture that is missing or unreadable, or of another size than the label file says.
+    """
+    headers = {path: _header(path) for path in {person.image_path for person in persons}}
+    sizes = [frame_of(person, *_frames(*headers[person.image_path])) for person in persons]
+    return np.array(sizes).reshape(-1, 2)
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height as `read_image` gives them."""
+def unsure_frames(persons: Sequence[Person]) -> np.ndarray:
+    """(N,) bool: the picture has an EXIF tag that turns it, and nothing says whether the labels were made before or after.
+
+    So it is where the labels fit both frames and the label file tells no size, or that of the picture as stored, which many
+    programs write without a look at the tag.
+    """
+    headers = {path: _header(path) for path in {person.image_path for person in persons}}
+    return np.array([_is_unsure(person, *headers[person.image_path]) for person in persons], dtype=bool)
+
+
+def _is_unsure(person: Person, stored: tuple[int, int], orientation: int) -> bool:
+    upright, _ = _frames(stored, orientation)
+    fits_both = all(_within(_extent(person), size) for size in (upright, stored))
+    return orientation != 1 and fits_both and person.picture_size in (None, stored)
+
+
+def _frames(stored: tuple[int, int], orientation: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width, height of a picture turned by its EXIF tag, and as stored."""
+    return (stored[::-1] if orientation >= 5 else stored), stored
+
+
+def _header(path: Path) -> tuple[tuple[int, int], int]:
+    """Width and height as stored, and the EXIF tag by which `read_image` turns it: 1 not at all, from 5 on sideways."""
     with _named(path):
         _check_claim(path)
     try:
         with Image.open(path) as image:
-            turned = image.format in TURNED_BY_TAG and image.getexif().get(ORIENTATION, 1) >= 5  # the sides change places
-            return image.size[:: -1 if turned else 1]
+            orientation = image.getexif().get(ORIENTATION, 1) if image.format in TURNED_BY_TAG else 1
+            return image.size, orientation if orientation in range(1, 9) else 1
     except Exception:  # not of Pillow's formats, or a damaged tag
         height, width = read_image(path).shape[:2]
-        return width, height
+        return (width, height), 1
 
 
 def fingerprint(persons: Sequence[Person], skeleton: Skeleton) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gccpm_lib.datasets.coco_labels import check_areas, person_numbers
+from gccpm_lib.datasets.picture_names import ImageNames
 from gccpm_lib.datasets.records import DataError
 
 ALL, MEDIUM, LARGE = range(3)  # area ranges: every person, 32^2 to 96^2 and 96^2 square pixels or more
@@ -34,8 +36,10 @@ def match(truth: dict, results: list[dict], sigmas=None, names=("truth", "result
     """Match results to persons with pycocotools. truth is the content of a COCO file, results are COCO's result rows.
 
     Neither is modified. sigmas are the K OKS constants (COCO's 17 by default); K can be any number. Crowds and persons
-    without a labelled joint count neither way. names are those of the files, for messages. Raises DataError for a wrong
-    structure, naming the annotation id or the row (counted from 1): missing keys, numbers or area, other than K keypoints.
+    without a labelled joint count neither way; joints are counted by their labels, whatever num_keypoints says. A row is
+    of the image that has its file_name where both have one, else its image_id. names are those of the files, for messages.
+    Raises DataError for a wrong structure, naming the annotation id or the row (counted from 1): missing keys, numbers or
+    area, other than K keypoints; and where every area is 0.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval, Params
@@ -45,10 +49,9 @@ def match(truth: dict, results: list[dict], sigmas=None, names=("truth", "result
     if not len(sigmas) or not (sigmas > 0).all():
         raise DataError(f"{names[0]}: sigmas {sigmas.tolist()} must be above 0, one for every joint; correct them")
     annotations = _annotations(truth, category["id"], len(sigmas), names[0])
-    persons = [category["id"]]
-    if 1 not in [item["id"] for item in truth["categories"]]:
-        persons.append(1)  # result files say 1 for a person whatever number the truth gives
-    rows = _rows(results, {image["id"] for image in truth["images"]}, persons, len(sigmas), names)
+    persons = person_numbers(category["id"], [item["id"] for item in truth["categories"]])
+    images = ImageNames({image["id"]: image for image in truth["images"]})
+    rows = _rows(results, images, persons, len(sigmas), names)
     file = COCO()
     file.dataset = {"images": truth["images"], "categories": [category], "annotations": annotations}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints every step
@@ -85,10 +88,11 @@ def _annotations(truth: dict, category_id: int, num_joints: int, name: str) -> l
         seen.add(annotation["id"])
         if annotation.get("category_id", category_id) != category_id:
             continue
-        _require(annotation, ("image_id", "keypoints"), where)
+        _require(annotation, ("image_id",), where)
         if annotation["image_id"] not in images:
             raise DataError(f"{where}: image_id {annotation['image_id']} is not in images; add it, or remove this")
-        labels = _numbers(annotation["keypoints"], 3 * num_joints, f"{where}: keypoints")
+        keypoints = annotation.get("keypoints") or [0] * (3 * num_joints)  # a person of whom only the box is known
+        labels = _numbers(keypoints, 3 * num_joints, f"{where}: keypoints")
         if annotation.get("area") is None:
             raise DataError(f"{where}: no area, which the keypoint similarity needs; add it in square pixels")
         labelled = int((labels[2::3] > 0).sum())
@@ -100,16 +104,17 @@ def _annotations(truth: dict, category_id: int, num_joints: int, name: str) -> l
                 "image_id": annotation["image_id"],
                 "category_id": category_id,
                 "keypoints": labels,
-                "num_keypoints": annotation.get("num_keypoints", labelled),
+                "num_keypoints": labelled,
                 "iscrowd": int(annotation.get("iscrowd") or 0),
                 "area": float(_numbers([annotation["area"]], 1, f"{where}: area")[0]),
                 "bbox": _numbers(annotation.get("bbox", [0] * 4), 4, f"{where}: bbox"),
             }
         )
+    check_areas(name, copies)
     return copies
 
 
-def _rows(results: list[dict], image_ids: set, category_ids: list, num_joints: int, names) -> list[dict]:
+def _rows(results: list[dict], images: ImageNames, category_ids: list, num_joints: int, names) -> list[dict]:
     """Copies of the result rows for pycocotools. Each may have any of the category ids and gets the first one."""
     if not isinstance(results, list) or not results:
         raise DataError(f"{names[1]}: no list of results inside; predict the pictures of {names[0]} first")
@@ -119,10 +124,12 @@ def _rows(results: list[dict], image_ids: set, category_ids: list, num_joints: i
     copies = []
     for number, row in enumerate(results, 1):
         where = f"{names[1]}, row {number}"
-        _require(row, keys, where)
-        copy = {key: row[key] for key in keys}
-        if not np.isscalar(row["image_id"]) or row["image_id"] not in image_ids:
-            raise DataError(f"{where}: image_id {row['image_id']} is not in {names[0]}; evaluate against its own truth")
+        named = isinstance(row, dict) and "file_name" in row
+        _require(row, keys[1:] if named else keys, where)
+        copy = {key: row.get(key) for key in keys}
+        copy["image_id"] = images.id_of(row)
+        if copy["image_id"] is None:
+            raise DataError(f"{where}: {images.strange(row)} is not in {names[0]}; evaluate against its own truth")
         if row["category_id"] not in category_ids:
             raise DataError(
                 f"{where}: category_id {row['category_id']} isn't {category_ids[0]}, the person; remove the row"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gccpm_lib.datasets.coco_skeletons import read_skeleton
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import bootstrap
@@ -145,8 +146,6 @@ def match_coco(truth_json: str | Path, results_json: str | Path, sigmas=None) ->
 
 def _file_sigmas(truth_json: str | Path, category: dict) -> Sequence[float] | None:
     """OKS constants of a file's joints; None stands for COCO's."""
-    from gccpm_lib.datasets.coco import read_skeleton
-
     own = category.get("sigmas") or category.get("keypoint_sigmas")
     if not category.get("keypoints"):
         return own

@@ -14,7 +14,7 @@ import numpy as np
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets import coco, layouts, lip
-from gccpm_lib.datasets.records import DataError, Person, Skip, read_person_image, readable
+from gccpm_lib.datasets.records import DataError, Person, Skip, picture_sizes, readable
 from gccpm_lib.evaluation import average_precision
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.heatmaps import decode
@@ -73,17 +73,23 @@ def read_validation(
     """The first num_persons of a split (COCO: and whoever else is in their pictures); None: all.
 
     labels: COCO's label file, "" the official name. boxes_path: a detector's COCO results file, of which boxes of at least
-    min_box_score are taken; "": the labelled boxes. Raises DataError where there is no such box, and for labels and
-    pictures that can't be read; with a list of skipped ones, these are added to it, and neither predicted nor scored.
+    min_box_score are taken; "": the labelled boxes. Raises DataError where there is no such box, where nobody can be
+    scored, and for labels and pictures that can't be read; with a list of skipped ones, these are added to it, and neither
+    predicted nor scored.
     """
     persons = layouts.read_persons(dataset_folder, split, recipe, labels, skipped)
     if recipe.crop == "letterbox":
         persons = persons[:num_persons]
         persons = persons if skipped is None else readable(persons, skipped)
+        if not np.isfinite(layouts.body_sizes(persons, recipe)).any():
+            raise DataError(
+                f"{dataset_folder}: none of the {len(persons):,} {split} persons has head top and neck labelled, so PCKh "
+                "can't be computed; label them, or validate nobody (num_val_persons 0)"
+            )
         return Validation(recipe.skeleton, persons, persons, None)
     subjects = persons
     if boxes_path:
-        subjects = coco.read_detections(boxes_path, dataset_folder, split, labels, min_box_score)
+        subjects = coco.read_detections(boxes_path, dataset_folder, split, labels, min_box_score, skipped)
     chosen = None
     if num_persons is not None:
         chosen = {person.image_id for person in persons[:num_persons]}
@@ -121,8 +127,7 @@ def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:
 def ceiling(validation: Validation, recipe: Recipe) -> float:
     """AP of a perfect network: the COCO targets of the labelled persons themselves, decoded."""
     found = []
-    for person in validation.persons:
-        width, height = person.picture_size or read_person_image(person).shape[1::-1]
+    for person, (width, height) in zip(validation.persons, picture_sizes(validation.persons).tolist(), strict=True):
         affine = geometry.box_to_affine(person.box, (height, width), recipe.input_size)
         targets, _ = make_targets(geometry.apply(affine, person.keypoints), recipe.input_size, recipe)
         in_crop = decode(targets, recipe.decoder, sigma=recipe.sigma)
@@ -131,12 +136,17 @@ def ceiling(validation: Validation, recipe: Recipe) -> float:
 
 
 def caveats(validation: Validation) -> list[str]:
-    """What a reader of the scores has to know: few persons, areas made up from boxes, boxes that nobody had to find."""
+    """What a reader of the scores has to know: few persons, persons who can't be scored, areas made up from boxes, boxes
+    that nobody had to find."""
     count, found = len(validation.persons), []
     if count < FEW_PERSONS:
         found.append(f"only {count:,} persons: look at the intervals before you compare with anything")
     if validation.truth is None:
-        return found
+        truth = np.stack([person.keypoints for person in validation.persons])
+        unscored = int(np.isnan(distances(validation.persons, truth)).all(axis=1).sum())
+        return found + ([f"{unscored:,} of them without head top or neck, which aren't scored"] if unscored else [])
+    if flat := sum(person.area == 0 for person in validation.persons):
+        found.append(f"{flat:,} of the {count:,} areas are 0: these persons count as missed")
     ratios = [round(p.area / (p.box[2] * p.box[3]), 3) for p in validation.persons if min(p.box[2:]) > 0]
     ratio, times = Counter(ratios).most_common(1)[0] if ratios else (0, 0)
     if times >= max(5, count / 20):

@@ -12,11 +12,13 @@ import pytest
 from conftest import noise_picture, person
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from gccpm_lib.datasets import coco
-from gccpm_lib.datasets.coco_labels import check_box
-from gccpm_lib.datasets.records import DataError, Person
+from gccpm_lib.datasets import coco, layouts
+from gccpm_lib.datasets.coco_boxes import check_box
+from gccpm_lib.datasets.records import DataError, Person, picture_sizes, read_person_image
 from gccpm_lib.geometry import grow_box
+from gccpm_lib.recipes import COCO_MODERN
 from gccpm_lib.skeletons import COCO, DEFAULT_SIGMA
 
 OFFICIAL = "annotations/person_keypoints_val2017.json"
@@ -635,20 +637,50 @@ def test_detections_have_the_persons_category_of_the_labels(tmp_path):
     assert len(read_found(tmp_path, [detection(category_id=5), detection(category_id=1)], category=5)) == 1
 
 
+def test_a_detectors_person_is_1_whatever_number_the_labels_give(tmp_path):
+    rows = [detection(score=0.5), detection(category_id=3, score=0.25)]  # 3 is COCO's car
+    assert [p.box_score for p in read_found(tmp_path, rows, category=3)] == [0.5]
+    assert [p.box_score for p in read_found(tmp_path, rows[1:], category=3)] == [0.25]
+    write(
+        tmp_path, official([annotation(70, 7, category_id=3)], categories=[{**CATEGORY, "id": 3}, {"id": 1, "name": "dog"}])
+    )
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    assert [p.box_score for p in coco.read_detections(tmp_path / "found.json", tmp_path, "val")] == [0.25]
+
+
+def test_detections_are_matched_by_file_name_where_they_have_one(tmp_path):
+    rows = [detection(7, file_name="000000000009.jpg"), detection("nine", file_name="val2017/000000000009.jpg")]
+    assert [p.image_id for p in read_found(tmp_path, rows)] == [9, 9]
+    with pytest.raises(DataError, match=r"file_name '9\.JPG' is not in"):
+        read_found(tmp_path, [detection(7, file_name="9.JPG")])
+    with pytest.raises(DataError, match=r"\('000000000009\.jpg' is there: it differs in case\)"):
+        read_found(tmp_path, [detection(7, file_name="000000000009.JPG")])
+
+
+def test_bad_detections_are_skipped_where_there_is_a_list_for_them(tmp_path):
+    skipped = []
+    rows = [detection(), detection(8), detection(score=None), detection(bbox=[900, 0, 5, 5]), 5, detection(None)]
+    assert len(read_found(tmp_path, rows, skipped=skipped)) == 1
+    assert [skip.name.rpartition("row ")[2] for skip in skipped] == ["5", "6", "2, image 8", "3, image 7", "4, image 7"]
+
+
 DETECTIONS_BROKEN = {
     "empty list": ([], r"no list of detections inside; write"),
     "another kind": ({"annotations": []}, r"no list of detections inside"),
     "cut off": ("[{", r"not a readable JSON file"),
     "a row of another kind": ([detection(), 5], r"row 2: no image_id; write"),
     "no image id": ([detection(), detection(None)], r"row 2: no image_id; write"),
-    "an unknown image": ([detection(), detection(8)], r"row 2, image 8: not in \S+val2017\.json; detect"),
-    "a list as image id": ([detection([7])], r"row 1, image \[7\]: not in"),
+    "an unknown image": ([detection(), detection(8)], r"row 2, image 8: image_id 8 is not in \S+val2017\.json; remove"),
+    "a list as image id": ([detection([7])], r"row 1, image \[7\]: image_id \[7\] is not in"),
     "no score": ([detection(score=None)], r"row 1, image 7: no finite score; write"),
     "score nan": ([detection(score=float("nan"))], r"row 1, image 7: no finite score"),
     "no box": ([detection(bbox=None)], r"row 1, image 7: bbox must be four finite numbers"),
     "a box outside": ([detection(bbox=[100, 0, 5, 5])], r"row 1, image 7: bbox .* has no area inside"),
     "a box without area": ([detection(), detection(bbox=[10, 10, 0, 0])], r"row 2, image 7: bbox .* has no area inside"),
-    "no person": ([detection(category_id=3)], r"no person with a score of 0\.0 or more inside; detect"),
+    "no person": (
+        [detection(category_id=3)],
+        r"no person .* or more inside \(a person is category_id 1, there are 3\); detect",
+    ),
 }
 
 
@@ -665,6 +697,49 @@ def test_a_detection_in_a_missing_picture_is_refused(tmp_path):
     (tmp_path / "found.json").write_text(json.dumps([detection(7), detection(9)]))
     with pytest.raises(DataError, match=r"image 9: no picture"):
         coco.read_detections(tmp_path / "found.json", tmp_path, "val")
+
+
+# EXIF tags and sizes
+
+
+def turned(folder: Path, size, box, joint) -> tuple[list[Person], list[str]]:
+    """A picture stored as 120 x 60 that is shown as 60 x 120, one label with this size in the file -> persons, problems."""
+    joints = [0] * 51
+    joints[:3] = [*joint, 2]
+    images = [image(7, width=size[0], height=size[1])]
+    write(folder, official([annotation(70, 7, bbox=box, keypoints=joints)], images=images))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((60, 120, 3), np.uint8)).save(folder / "val2017" / "000000000007.jpg", exif=exif)
+    persons = coco.read_coco(folder, "val")
+    return persons, layouts.check_labels(persons, picture_sizes(persons), COCO_MODERN).problem.tolist()
+
+
+@pytest.mark.parametrize(
+    "size, box, joint, read",
+    [
+        ((120, 60), [5, 75, 50, 40], (20, 90), (60, 120)),  # the size as stored beside labels of the turned picture
+        ((120, 60), [20, 5, 90, 50], (90, 39), (120, 60)),
+        ((60, 120), [20, 5, 90, 50], (90, 39), (120, 60)),
+        ((60, 120), [5, 20, 50, 90], (20, 90), (60, 120)),
+    ],
+)
+def test_pictures_are_read_and_checked_in_the_frame_of_their_labels(tmp_path, size, box, joint, read):
+    persons, problems = turned(tmp_path, size, box, joint)
+    assert read_person_image(persons[0]).shape[1::-1] == read and problems == []
+    assert persons[0].box == tuple(box)
+
+
+def test_a_frame_that_nothing_tells_is_said(tmp_path):
+    _, problems = turned(tmp_path, (120, 60), [5, 5, 40, 40], (20, 30))
+    assert problems == [layouts.UNSURE_FRAME]
+
+
+@pytest.mark.parametrize("size", [(0, 0), (None, None), (0, 60), (120.5, 60)])
+def test_a_size_of_0_is_not_known(tmp_path, size):
+    persons, problems = turned(tmp_path, size, [5, 20, 50, 90], (20, 90))
+    assert persons[0].picture_size is None and problems == []
+    assert read_person_image(persons[0]).shape == (120, 60, 3)
 
 
 # labels that look wrong

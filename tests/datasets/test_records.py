@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gccpm_lib.datasets.records import DataError, picture_sizes, read_image
+from gccpm_lib.datasets.records import DataError, picture_sizes, read_image, read_person_image, unsure_frames
 
 
 def size_of(path) -> list[int]:
@@ -47,6 +48,44 @@ def test_a_turned_picture_is_set_upright(tmp_path):
     Image.fromarray(stored).save(tmp_path / "a.jpg", exif=exif, quality=95)
     image = read_image(tmp_path / "a.jpg")
     assert image.shape == (48, 16, 3) and image[:12].mean() > 240 and image[20:].mean() < 15
+
+
+UPRIGHT, STORED = (16, 48), (48, 16)  # width, height
+
+
+@pytest.mark.parametrize(
+    "claimed, extent, read, unsure",
+    [
+        (STORED, (40, 10), STORED, False),  # labels fit one frame alone, with or without the file's word
+        (STORED, (10, 40), UPRIGHT, False),
+        (UPRIGHT, (40, 10), STORED, False),
+        (None, (40, 10), STORED, False),
+        (None, (10, 40), UPRIGHT, False),
+        (UPRIGHT, (10, 10), UPRIGHT, False),  # labels fit both: the file's word counts
+        (STORED, (10, 10), STORED, True),
+        (None, (10, 10), UPRIGHT, True),
+        (STORED, (40, 40), STORED, False),  # labels fit neither
+    ],
+)
+def test_a_turned_picture_is_read_in_the_frame_of_its_labels(tmp_path, claimed, extent, read, unsure):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((16, 48, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    someone = replace(person([(*extent, 2), (0, 0, 0)], path=tmp_path / "a.jpg"), picture_size=claimed)
+    for who in (someone, replace(someone, keypoints=np.zeros((2, 3)), label_extent=extent)):
+        assert read_person_image(who).shape[1::-1] == tuple(picture_sizes([who])[0]) == read
+        assert unsure_frames([who]).tolist() == [unsure]
+
+
+def test_without_a_tag_labels_outside_change_nothing(tmp_path):
+    Image.fromarray(np.zeros((16, 48, 3), np.uint8)).save(tmp_path / "a.jpg")
+    someone = person([(10, 40, 2)], path=tmp_path / "a.jpg")
+    for claimed in (None, STORED):
+        who = replace(someone, picture_size=claimed)
+        assert read_person_image(who).shape == (16, 48, 3) and tuple(picture_sizes([who])[0]) == STORED
+        assert not unsure_frames([who]).any()
+    with pytest.raises(DataError, match=r"a\.jpg, image None: 48 x 16 pixels, but 16 x 48 in the label file"):
+        picture_sizes([replace(someone, picture_size=UPRIGHT)])
 
 
 def test_a_missing_picture_is_named_with_a_remedy(tmp_path):

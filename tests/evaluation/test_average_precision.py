@@ -214,7 +214,8 @@ def damaged(truth=None, result=None, category=None):
     [
         ({"truth": {"area": None}}, r"truth, annotation 1: no area.*; add it"),
         ({"truth": {"area": "big"}}, r"truth, annotation 1: area: not a flat list of numbers"),
-        ({"truth": {"keypoints": None}}, r"truth, annotation 1: no keypoints"),
+        ({"truth": {"keypoints": None, "bbox": None}}, r"truth, annotation 1: no bbox"),
+        ({"truth": {"area": 0}}, r"truth: the areas of all 1 labelled persons are 0, so nothing can be scored; add them"),
         ({"truth": {"keypoints": [1, 2, 2] * 2}}, r"annotation 1: keypoints: 6 numbers instead of 3"),
         ({"truth": {"keypoints": [1, 2, math.nan]}}, r"annotation 1: keypoints: nan or infinity"),
         ({"truth": {"keypoints": [0, 0, 0], "bbox": None}}, r"annotation 1: no bbox"),
@@ -232,6 +233,43 @@ def damaged(truth=None, result=None, category=None):
 def test_what_is_wrong_is_named(changes, message):
     with pytest.raises(DataError, match=message):
         match(*damaged(**changes), sigmas=[0.05])
+
+
+def test_rows_are_matched_by_file_name_whatever_their_numbers():
+    """Perfect poses whose image ids were counted anew score fully; by their ids alone each is another picture's."""
+    truth, results = one_joint_content([(1, 50), (2, 90), (3, 10)], [(3, 50, 0.9), (1, 90, 0.9), (2, 10, 0.9)])
+    assert scores(match(truth, results, [0.05]))["AR"] == 0
+    names = {1: "a.jpg", 2: "folder/b.jpg", 3: "c.jpg"}
+    truth["images"] = [{**image, "file_name": names[image["id"]]} for image in truth["images"]]
+    named = [{**row, "file_name": name} for row, name in zip(results, ("a.jpg", "b.jpg", "c.jpg"), strict=True)]
+    assert scores(match(truth, named, [0.05]))["AR"] == 100
+    without = [{key: value for key, value in row.items() if key != "image_id"} for row in named]
+    assert scores(match(truth, without, [0.05]))["AR"] == 100
+    with pytest.raises(
+        DataError, match=r"row 1: file_name 'A.jpg' \('a.jpg' is there: it differs in case\) is not in truth"
+    ):
+        match(truth, [{**named[0], "file_name": "A.jpg"}], [0.05])
+
+
+def test_of_pictures_of_one_name_the_number_or_the_folder_decides():
+    truth, results = one_joint_content([(1, 50), (2, 90)], [(2, 90, 0.9)])
+    truth["images"] = [{**image, "file_name": f"{image['id']}/a.jpg"} for image in truth["images"]]
+    (row,) = results
+    for said in ({**row, "file_name": "a.jpg"}, {**row, "image_id": "x", "file_name": "2/a.jpg"}):
+        assert scores(match(truth, [said], [0.05]))["AR"] == 50
+    with pytest.raises(DataError, match=r"row 1: file_name 'a\.jpg', which several images have, is not in truth"):
+        match(truth, [{**row, "image_id": "x", "file_name": "a.jpg"}], [0.05])
+
+
+def test_joints_are_counted_by_their_labels():
+    truth, results = one_joint_content([(1, 50), (2, 90)], [(1, 50, 0.9)])
+    expected = scores(match(truth, results, [0.05]))
+    assert expected["AR"] == 50
+    truth["annotations"] = [{**a, "num_keypoints": n} for a, n in zip(truth["annotations"], (0, 3), strict=True)]
+    assert scores(match(truth, results, [0.05])) == pytest.approx(expected, nan_ok=True)
+    for empty in ([], None, [0, 0, 0]):
+        truth["annotations"][1]["keypoints"] = empty
+        assert scores(match(truth, results, [0.05]))["AR"] == 100
 
 
 def test_a_later_row_is_named_by_its_number():

@@ -14,6 +14,7 @@ from gccpm_lib.datasets.records import DataError, read_person_image
 from gccpm_lib.evaluation import validation as scoring
 from gccpm_lib.evaluation.pckh import evaluate_coco, evaluate_lip
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
+from gccpm_lib.skeletons import LIP
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,47 @@ def test_what_a_reader_has_to_know(lip_folder, coco_folder):
     assert "only 4 persons" in few and "ground-truth boxes" in boxes
     many = replace(validation, persons=[*validation.persons] * 2)
     assert "8 of the 8 areas are 0.5 x the box" in scoring.caveats(many)[1]
+    flat = replace(validation, persons=[replace(validation.persons[0], area=0.0), *validation.persons[1:]])
+    assert scoring.caveats(flat)[1] == "1 of the 4 areas are 0: these persons count as missed"
+    lip = scoring.read_validation(lip_folder, LIP_MODERN)
+    headless = np.where(np.arange(16)[:, None] == LIP.joints.index("neck"), 0, lip.persons[0].keypoints)
+    fewer = replace(lip, persons=[replace(lip.persons[0], keypoints=headless), *lip.persons[1:]])
+    assert scoring.caveats(fewer)[1] == "1 of them without head top or neck, which aren't scored"
+
+
+def test_labels_by_which_nobody_can_be_scored_are_refused_before_anything_is_predicted(tmp_path):
+    write_coco(tmp_path / "coco")
+    labels = tmp_path / "coco" / "annotations" / "person_keypoints_val2017.json"
+    content = json.loads(labels.read_text())
+    content["annotations"] = [{**a, "area": 0} for a in content["annotations"]]
+    labels.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"person_keypoints_val2017\.json: the areas of all \d+ labelled persons are 0, so"):
+        scoring.read_validation(tmp_path / "coco", COCO_MODERN)
+    write_lip(tmp_path / "lip")
+    csv = next((tmp_path / "lip").rglob("lip_val_set.csv"))
+    neck = 1 + 3 * LIP.joints.index("neck")
+    rows = [row.split(",") for row in csv.read_text().splitlines()]
+    csv.write_text("".join(",".join([*row[:neck], "nan", "nan", "nan", *row[neck + 3 :]]) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"none of the 3 val persons has head top and neck labelled"):
+        scoring.read_validation(tmp_path / "lip", LIP_MODERN)
+
+
+def test_a_file_and_the_notebook_count_the_same_persons_whatever_num_keypoints_says(tmp_path):
+    """A person whose num_keypoints says 0 is scored, one without keypoints isn't."""
+    write_coco(tmp_path)
+    labels = tmp_path / "annotations" / "person_keypoints_val2017.json"
+    content = json.loads(labels.read_text())
+    a, b, c, d = content["annotations"]
+    content["annotations"] = [{**a, "num_keypoints": 0}, {**b, "keypoints": []}, {**c, "num_keypoints": 99}, d]
+    labels.write_text(json.dumps(content))
+    validation = scoring.read_validation(tmp_path, COCO_MODERN)
+    found = labels_of(validation)
+    assert len(found) == 3
+    found[0] += 1000  # the first person is missed
+    results = scoring.write_predictions(tmp_path / "results", validation, found)
+    own = scoring.scores(validation, found)
+    assert evaluate_coco(labels, results) == pytest.approx(own, nan_ok=True)
+    assert own["AR"] == pytest.approx(200 / 3)
 
 
 def test_a_name_with_a_dot_keeps_it(lip_folder, tmp_path):
