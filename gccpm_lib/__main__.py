@@ -79,9 +79,9 @@ def _plan(options) -> int:
 def _add_tools(commands) -> None:
     """Commands with an argument parser of their own."""
     for name, module, what in (
-        ("estimate", "estimates", "hours, memory and disk of the full trainings on other machines"),
-        ("benchmark", "benchmark", "how fast this machine trains, loads and scores"),
-        ("card", "model_card", "publish a trained network with its model card"),
+        ("estimate", "training.estimates", "hours, memory and disk of the full trainings on other machines"),
+        ("benchmark", "tools.benchmark", "how fast this machine trains, loads and scores"),
+        ("card", "tools.model_card", "publish a trained network with its model card"),
     ):
         command = commands.add_parser(name, help=what, add_help=False)
         command.set_defaults(run=lambda options, module=module: _run_tool(module, options.rest), takes_more=True)
@@ -90,7 +90,7 @@ def _add_tools(commands) -> None:
 def _run_tool(module: str, rest: list[str]) -> int:
     import importlib
 
-    importlib.import_module(f"gccpm_lib.tools.{module}").main(rest)
+    importlib.import_module(f"gccpm_lib.{module}").main(rest)
     return 0
 
 

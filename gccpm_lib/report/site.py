@@ -10,6 +10,7 @@ import jinja2
 
 from gccpm_lib.files import write_beside
 from gccpm_lib.report import pages
+from gccpm_lib.report.claims import publish_claims
 
 HISTORY = "history.json"
 SHOWN_MOVES = 5  # values of a number's past on the page
@@ -64,7 +65,7 @@ def publish_site(reports: Path, number) -> Path:
     environment.filters.update(number=number, change=lambda by: signed(by, number))
     found = _reports(reports)
     page = environment.get_template("site.html.j2").render(
-        reports=found, groups=_compared(found), style=pages.style_sheet(), icon=pages.icon()
+        reports=found, claims=publish_claims(reports), groups=_compared(found), style=pages.style_sheet(), icon=pages.icon()
     )
     return write_beside(reports / "index.html", page)
 

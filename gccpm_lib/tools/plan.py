@@ -25,7 +25,7 @@ from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.report.notebook import project_root
 from gccpm_lib.report.profiles import Profile, read_notebook, read_parameters, read_profile, source_notebook
-from gccpm_lib.tools.estimates import checkpoint_bytes, empty_network, main_memory_gb, short, training_bytes
+from gccpm_lib.training.estimates import checkpoint_bytes, empty_network, main_memory_gb, short, training_bytes
 from gccpm_lib.training.loop import optimiser_step, read_training
 from gccpm_lib.training.run import Run, start
 

@@ -12,8 +12,8 @@ from conftest import noise_picture, write_coco, write_lip
 from gccpm_lib.recipes import COCO_CORRECTED, LIP_CORRECTED, LIP_MODERN
 from gccpm_lib.report.profiles import read_profile
 from gccpm_lib.tools import plan as plans
-from gccpm_lib.tools.estimates import training_bytes
 from gccpm_lib.tools.plan import Measured, batch_that_fits, parameter_sources, plan
+from gccpm_lib.training.estimates import training_bytes
 
 ROOT = Path(__file__).parents[2]
 SMALL = (

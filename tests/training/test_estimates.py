@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gccpm_lib.network import GCCPM, count_macs
-from gccpm_lib.tools import estimates
-from gccpm_lib.tools.estimates import COCO_RUN, LIP_RUN
+from gccpm_lib.training import estimates
+from gccpm_lib.training.estimates import COCO_RUN, LIP_RUN
 
 
 def test_operations_are_those_of_the_counted_network():
