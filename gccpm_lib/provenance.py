@@ -3,6 +3,7 @@
 import datetime
 import functools
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -27,7 +28,7 @@ def describe(root: Path) -> dict:
         "commit": _git(root, "rev-parse", "HEAD") or "unknown",
         "uncommitted_changes": _has_changes(root),
         "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
+        **{package: version(package) for package in PACKAGES},
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cpu_count": os.cpu_count(),
@@ -75,16 +76,40 @@ def _git(root: Path, *arguments: str) -> str | None:
         result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    return result.stdout.rstrip() if result.returncode == 0 else None
+
+
+def is_tracked(path: Path) -> bool:
+    """Whether a file is there and git has it."""
+    return path.is_file() and _git(path.parent, "ls-files", "--error-unmatch", path.name) is not None
 
 
 def _has_changes(root: Path) -> bool | str:
-    """Whether files differ from the commit; reports are left out, since a run itself rewrites them."""
-    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)reports")
-    return "unknown" if status is None else bool(status)
+    """Whether files differ from the commit. Reports are left out, since a run itself rewrites them, and so is what a
+    notebook that somebody worked in shows: its cells count."""
+    status = _git(root, "status", "--porcelain", "-z", "--", ".", ":(exclude)reports")
+    if status is None:
+        return "unknown"
+    changed = [line for line in status.split("\0") if line]
+    return any(not (line[3:].endswith(".ipynb") and _same_cells(root, line[3:])) for line in changed)
 
 
-def _version(package: str) -> str | None:
+def _same_cells(root: Path, place: str) -> bool:
+    """Whether a notebook's cells are those of the commit; place: relative to the repository."""
+    top, committed = _git(root, "rev-parse", "--show-toplevel"), _git(root, "show", f"HEAD:{place}")
+    try:
+        return sources(json.loads((Path(top) / place).read_text(encoding="utf-8"))) == sources(json.loads(committed))
+    except (OSError, TypeError, ValueError, KeyError):  # new, gone, or no notebook
+        return False
+
+
+def sources(notebook: dict) -> list[tuple]:
+    """What of a notebook's JSON decides what it does: kind, text and tags of every cell."""
+    return [(c["cell_type"], "".join(c["source"]), tuple(c["metadata"].get("tags", ()))) for c in notebook["cells"]]
+
+
+def version(package: str) -> str | None:
+    """An installed package's version, None where it isn't installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,95 +1,118 @@
 """The report of a profile: a page per executed notebook, the index page, metrics.json (`gccpm publish`)."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
-from nbconvert.filters import strip_ansi
 
 from gccpm_lib.files import locked, write_beside, write_manifest
 from gccpm_lib.report import pages, site
-from gccpm_lib.report.profiles import Profile, experiment_folder, notebook_folder, read_notebook, source_notebook
+from gccpm_lib.report.profiles import Profile, read_notebook, run_files, source_notebook
+from gccpm_lib.report.results import (
+    NOT_RUN,
+    STATUS_WORDS,
+    earlier_entries,
+    failure_of,
+    is_kept,
+    links,
+    page_record,
+    read_entries,
+    read_published,
+    record_of,
+    title_of,
+)
 from gccpm_lib.report.sanitise import markdown_html
 
-STATUS_WORDS = {"done": "done", "failed": "failed", "earlier": "from an earlier run", "not run": "not run"}
+
+def publish_page(root: Path, profile: Profile, name: str, folder: Path) -> None:
+    """Write <folder>/<name>.html from the last good run; a later one that failed goes to <name>.failed.html beside it.
+
+    Where nothing good has run here, a page that was published earlier stays; where there is none, the failed run is
+    shown, or a note that there was none.
+    """
+    good, failed = run_files(root, profile, name)
+    page, beside = folder / f"{name}.html", folder / f"{name}.failed.html"
+    kept = not good.is_file() and is_kept(earlier_entries(folder).get(name), page)
+    if good.is_file():
+        notice = f"{name}.failed.html" if failed.is_file() else ""
+        write_beside(page, _page(root, profile, name, folder, read_published(root, good), "done", notice))
+    elif not kept:
+        write_beside(page, _page_without_results(root, profile, name, folder, failed))
+    if failed.is_file() and (good.is_file() or kept):
+        write_beside(beside, _page_without_results(root, profile, name, folder, failed))
+    else:
+        beside.unlink(missing_ok=True)
 
 
-def publish_page(root: Path, profile: Profile, name: str) -> Path:
-    """Write reports/<profile>/<name>.html: the last run, also a failed one, or a note that there was none."""
-    source, status = last_run(root, profile, name)
-    notebook = _readable(root, source)
-    failure = _failure(notebook, status)
-    if status == "not run":
-        notebook["cells"] = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"][:1]
-        failure = "It has not run yet, or a notebook that it needs failed."
+def _page_without_results(root: Path, profile: Profile, name: str, folder: Path, failed: Path) -> str:
+    """The page of a failed run, or of a notebook that hasn't run."""
+    if failed.is_file():
+        return _page(root, profile, name, folder, read_published(root, failed), "failed")
+    notebook = read_published(root, source_notebook(root, profile, name))
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"][:1]
+    return _page(root, profile, name, folder, notebook, "not run")
+
+
+def _page(root: Path, profile: Profile, name: str, folder: Path, notebook: dict, status: str, notice: str = "") -> str:
     order = reading_order(profile)
     place = order.index(name)
+    record = record_of(notebook) if status == "done" else {}
     about = {
-        "title": _title(notebook, profile, name),
+        "title": title_of(notebook, profile, name),
         "report": profile.title,
-        "failure": failure,
+        "failure": {"failed": failure_of(notebook), "not run": NOT_RUN}.get(status, ""),
         "status": status,
+        "failed_page": notice,
+        "facts": _told(record.get("about", {})),
+        "links": links(root, profile, name, folder),
+        "record": page_record(name, record),
         "previous": _neighbour(root, profile, order[place - 1]) if place > 0 else None,
         "next": _neighbour(root, profile, order[place + 1]) if place + 1 < len(order) else None,
     }
-    page = pages.page_html(notebook, str(source), about)
-    return write_beside(root / "reports" / profile.name / f"{name}.html", page)
+    return pages.page_html(notebook, name, about)
 
 
-def _failure(notebook: Mapping, status: str) -> str:
-    """One line of what went wrong, without a terminal's colours."""
-    return strip_ansi(notebook["metadata"].get("failure", "")) if status == "failed" else ""
+def _told(about: Mapping) -> dict[str, str]:
+    """Facts of a page's heading, Markdown -> harmless HTML without the paragraph around it."""
+    return {key: markdown_html(text).strip().removeprefix("<p>").removesuffix("</p>") for key, text in about.items()}
 
 
-def _readable(root: Path, source: Path) -> dict:
-    """A notebook as it is published: paths in its outputs are relative to the project, for readers elsewhere."""
-    text = json.dumps(read_notebook(source), ensure_ascii=False)
-    text = text.replace(f"{root}/", "")
-    return json.loads(text.replace(f"{Path.home()}/", "~/") if Path.home().name else text)
-
-
-def last_run(root: Path, profile: Profile, name: str) -> tuple[Path, str]:
-    """The notebook file that the page of `name` shows, and its status: 'done', 'failed' or 'not run'."""
-    folder = notebook_folder(root, profile)
-    for ending, status in ((".failed.ipynb", "failed"), (".ipynb", "done")):
-        if (folder / f"{name}{ending}").is_file():
-            return folder / f"{name}{ending}", status
-    return source_notebook(root, profile, name), "not run"
-
-
-def publish_index(root: Path, profile: Profile) -> Path:
-    """Write reports/<profile>/index.html, metrics.json, figures/ and manifest.json; the index page's path."""
-    folder = root / "reports" / profile.name
-    entries = _entries(root, profile)
-    figures = _copied_figures(root, profile, folder / "figures")
+def publish_index(root: Path, profile: Profile, folder: Path) -> Path:
+    """Write <folder>/index.html, metrics.json, figures/ and manifest.json; the index page's path."""
+    order = reading_order(profile)
+    entries = sorted(read_entries(root, profile, folder), key=lambda entry: order.index(entry["name"]))
+    _remove_old_figures(folder / "figures", entries)
+    figures = [figure for entry in entries for figure in entry["figures"]]
     cover = next((figure for figure in figures if figure["file"] == f"{profile.cover}.png"), None)
     summary = _summary(profile, entries) | {"cover": cover}
     history = site.remember(folder, summary)
     write_beside(folder / "metrics.json", json.dumps(summary, indent=1) + "\n")
+    for entry in entries:
+        entry["status_words"] = STATUS_WORDS[entry["status"]]
+        entry["facts"] = _told(entry["about"])
+        entry["moves"] = {label: site.move(history, entry["name"], label) for label in entry["headline"]}
     script = pages.template_text("page.js")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
     environment.filters.update(
         number=headline_number, duration=_duration, change=lambda by: site.signed(by, headline_number)
     )
-    for entry in entries:
-        entry["moves"] = {label: site.move(history, entry["name"], label) for label in entry["headline"]}
     page = environment.get_template("index.html.j2").render(
         title=profile.title,
         description=markdown_html(profile.description),
         entries=entries,
         groups=_groups(profile, entries),
         cover=cover,
-        figures=_by_page(figures, entries),
         facts=_facts(summary, entries),
         style=pages.style_sheet(),
         icon=pages.icon(),
         script=script,
         script_hash=pages.script_hash(script),
+        record=pages.script_data({entry["name"]: entry["headline"] for entry in entries}),
     )
-    with locked(root / "reports", ".site.lock", wait=True):  # two profiles may end at once
-        site.publish_site(root / "reports", headline_number)
+    if folder.parent == root / "reports":
+        with locked(root / "reports", ".site.lock", wait=True):  # two profiles may end at once
+            site.publish_site(root / "reports", headline_number)
     index = write_beside(folder / "index.html", page)
     write_manifest(folder)  # last: it vouches for everything before
     return index
@@ -110,67 +133,10 @@ def _groups(profile: Profile, entries: list[dict]) -> list[dict]:
     return list(groups.values())
 
 
-def _by_page(figures: list[dict], entries: list[dict]) -> list[tuple[dict | None, list[dict]]]:
-    """Figures by the page that drew them, which their names begin with; (None, figures) for any others, last."""
-    found: dict[str, list[dict]] = {entry["name"]: [] for entry in entries}
-    others = []
-    for figure in figures:
-        owners = [name for name in found if figure["file"].startswith(f"{name}_")]
-        (found[max(owners, key=len)] if owners else others).append(figure)
-    shown = [(entry, found[entry["name"]]) for entry in entries] + [(None, others)]
-    return [(entry, some) for entry, some in shown if some]
-
-
-def _title(notebook: Mapping, profile: Profile, name: str) -> str:
-    """The notebook's first heading, with the page's label where one notebook makes several pages."""
-    title, label = pages.introduction(notebook)[0] or name, profile.labels[name]
-    return f"{title} ({label})" if label else title
-
-
 def _neighbour(root: Path, profile: Profile, name: str) -> dict:
-    return {"name": name, "title": _title(read_notebook(last_run(root, profile, name)[0]), profile, name)}
-
-
-def _entries(root: Path, profile: Profile) -> list[dict]:
-    """What the index page says about each page, as they are read."""
-    entries, statuses = [], {}
-    for name in profile.notebooks:
-        source, status = last_run(root, profile, name)
-        if status == "done" and any(statuses[other] != "done" for other in profile.needs[name]):
-            status = "earlier"
-        statuses[name] = status
-        notebook = _readable(root, source)
-        heading, question = pages.introduction(notebook)
-        recorded = _recorded(root, profile, name) if status in ("done", "earlier") else {}
-        entries.append(
-            {
-                "name": name,
-                "title": _title(notebook, profile, name),
-                "heading": heading or name,
-                "label": profile.labels[name],
-                "question": question,
-                "status": status,
-                "status_words": STATUS_WORDS[status],
-                "failure": _failure(notebook, status),
-                "headline": recorded.get("headline", {}),
-                "metrics": recorded.get("metrics", {}),
-                "provenance": recorded.get("provenance", {}),
-                "parameters": {row["name"]: row["value"] for row in pages.parameter_rows(notebook, str(source))},
-                "wall_time_s": notebook["metadata"].get("papermill", {}).get("duration"),
-            }
-        )
-    order = reading_order(profile)
-    return sorted(entries, key=lambda entry: order.index(entry["name"]))
-
-
-def _recorded(root: Path, profile: Profile, name: str) -> dict:
-    file = experiment_folder(root, profile, name) / "metrics" / f"{name}.json"
-    if not file.is_file():
-        return {}
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not readable ({error}); remove it and run gccpm reproduce again") from error
+    good, _ = run_files(root, profile, name)
+    notebook = read_notebook(good if good.is_file() else source_notebook(root, profile, name))
+    return {"name": name, "title": title_of(notebook, profile, name)}
 
 
 def _summary(profile: Profile, entries: list[dict]) -> dict:
@@ -182,7 +148,7 @@ def _summary(profile: Profile, entries: list[dict]) -> dict:
             if value is not None and value not in known:
                 known.append(value)
     dates = provenance.pop("date", [])
-    kept = ("title", "headline", "metrics", "parameters", "status", "wall_time_s")
+    kept = ("title", "headline", "metrics", "parameters", "status", "wall_time_s", "about", "provenance", "figures")
     return {
         "profile": profile.name,
         "title": profile.title,
@@ -218,30 +184,15 @@ def _listed(value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _copied_figures(root: Path, profile: Profile, target: Path) -> list[dict]:
-    """Copy the saved figures of the profile's run folders; name and caption of each. Figures gone there go here.
-
-    Notebook by notebook, each in the order in which it drew them: that is how they tell their story.
-    """
-    folders = dict.fromkeys(experiment_folder(root, profile, name) for name in profile.notebooks)
-    made = sorted(
-        (p for f in folders for p in (f / "figures").glob("*.png")), key=lambda p: (p.stem[:2], p.stat().st_mtime)
-    )
-    sources = {path.name: path for path in made}
+def _remove_old_figures(target: Path, entries: list[dict]) -> None:
+    """Pictures that a page which was made anew no longer has go; those of a page that stays, stay."""
+    shown = {figure["file"] for entry in entries for figure in entry["figures"]}
+    names = [entry["name"] for entry in entries]
+    fresh = {entry["name"] for entry in entries if entry["fresh"] and entry["figures"]}
     for path in target.glob("*.png"):
-        if path.name not in sources:
+        owners = [name for name in names if path.name.startswith(f"{name}_")]
+        if path.name not in shown and (not owners or max(owners, key=len) in fresh):
             path.unlink()
-    figures = []
-    for name, path in sources.items():
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / f"{name}.part")
-        (target / f"{name}.part").replace(target / name)
-        note = path.with_suffix(".txt")
-        caption = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
-        width, height = pages.picture_size(path)
-        caption = caption or path.stem.replace("_", " ")
-        figures.append({"file": name, "caption": caption, "width": width, "height": height})
-    return figures
 
 
 def headline_number(value) -> str:

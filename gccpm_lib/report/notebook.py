@@ -1,8 +1,13 @@
-"""What a notebook calls: where its files go, and how it records numbers and shows figures."""
+"""What a notebook calls: where its files go, and how it records numbers and shows figures.
+
+A report is made from executed notebooks alone: what `record_metrics` and `show_figure` put into them. The files that both
+leave in the run folder are for people.
+"""
 
 import io
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +16,9 @@ from gccpm_lib.files import write_beside
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FIGURE_LIMIT_BYTES = 300_000
+RECORD_TYPE = "application/vnd.gccpm.record+json"  # of the output in which a notebook's numbers lie
+EXPLORED = "explore"  # folder under runs/ for what is run by hand
+REPORT_RUN = "GCCPM_REPORT_RUN"  # set by the runner alone, in the notebooks that it executes
 
 
 def project_root() -> Path:
@@ -28,28 +36,58 @@ def resolve(path: str | Path) -> Path:
 
 
 def run_folder(experiment_name: str) -> Path:
-    """The folder of one experiment's working files, runs/<experiment_name>; made if missing."""
-    folder = project_root() / "runs" / experiment_name
+    """The folder of one experiment's working files, made if missing.
+
+    runs/<experiment_name> belongs to `gccpm reproduce`; a notebook run by hand gets runs/explore/<experiment_name>.
+    """
+    folder = project_root() / "runs" / ("" if made_for_report() else EXPLORED) / experiment_name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def record_metrics(run_folder: str | Path, notebook: str, headline: Mapping, metrics: Mapping) -> None:
-    """A notebook's numbers -> <run_folder>/metrics/<notebook>.json, with where they come from.
+def made_for_report() -> bool:
+    """Whether the runner executes this notebook; False when somebody works in it."""
+    return bool(os.environ.get(REPORT_RUN))
+
+
+def checkpoint_of(experiment_name: str, page_name: str) -> Path:
+    """Where a training of this experiment left its network: by hand the one made by hand, else the last report's."""
+    by_hand = run_folder(experiment_name) / page_name / "checkpoint.pt"
+    return by_hand if by_hand.is_file() else project_root() / "runs" / experiment_name / page_name / "checkpoint.pt"
+
+
+def record_metrics(
+    run_folder: str | Path, notebook: str, headline: Mapping, metrics: Mapping, about: Mapping[str, str] | None = None
+) -> None:
+    """A notebook's numbers, with where they come from -> into the notebook, and <run_folder>/metrics/<notebook>.json.
 
     headline: label -> number, in the order of the index page's cards; metrics: nested dicts and lists of numbers,
-    texts, NumPy values (NaN is written as null). Name times so that they end in "_s". ValueError on other types.
+    texts, NumPy values (NaN is written as null). Name times so that they end in "_s". about: what the page's heading says,
+    such as {"data": ..., "network": ...}, Markdown. ValueError on other types.
     """
     content = {
         "headline": _plain(headline, "headline"),
         "metrics": _plain(metrics, "metrics"),
+        "about": _plain(about or {}, "about"),
         "provenance": provenance.describe(project_root()),
     }
-    write_beside(Path(run_folder) / "metrics" / f"{notebook}.json", json.dumps(content, indent=1) + "\n")
+    file = Path(run_folder) / "metrics" / f"{notebook}.json"
+    write_beside(file, json.dumps(content, indent=1) + "\n")
+    if _in_notebook():
+        from IPython.display import display
+
+        display({RECORD_TYPE: content, "text/plain": f"Numbers: {file}"}, raw=True)
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a notebook's kernel."""
+    from IPython import get_ipython
+
+    return get_ipython() is not None
 
 
 def save_figure(figure, run_folder: str | Path, name: str, caption: str = "") -> Path:
-    """A Matplotlib figure -> <run_folder>/figures/<name>.png of at most 300 kB; the index page shows it."""
+    """A Matplotlib figure -> <run_folder>/figures/<name>.png of at most 300 kB."""
     path = Path(run_folder) / "figures" / f"{name}.png"
     for dots_per_inch in (130, 100, 80, 60, 45):
         buffer = io.BytesIO()
@@ -62,13 +100,17 @@ def save_figure(figure, run_folder: str | Path, name: str, caption: str = "") ->
 
 
 def show_figure(figure, run_folder: str | Path, name: str, caption: str = "") -> None:
-    """Save a Matplotlib figure as `save_figure` does, show it with its caption in the notebook, and close it."""
+    """Save a Matplotlib figure as `save_figure` does, show it with its caption in the notebook, and close it.
+
+    The index page shows what the executed notebook holds.
+    """
     from IPython.display import Image, display
     from matplotlib import pyplot
 
     path = save_figure(figure, run_folder, name, caption)
     pyplot.close(figure)
-    display(Image(data=path.read_bytes(), format="png", alt=caption or name, metadata={"caption": caption}))
+    about = {"caption": caption, "figure": name}
+    display(Image(data=path.read_bytes(), format="png", alt=caption or name, metadata=about))
 
 
 def _fewer_colours(picture: bytes) -> bytes:

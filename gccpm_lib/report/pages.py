@@ -15,6 +15,7 @@ from PIL import Image
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
+from gccpm_lib.report.notebook import RECORD_TYPE
 from gccpm_lib.report.profiles import has_tag, read_parameters
 from gccpm_lib.report.sanitise import harmless, markdown_html
 from gccpm_lib.show import inspector_files
@@ -53,7 +54,9 @@ def parameter_rows(notebook: Mapping, where: str) -> list[dict]:
 def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
     """An executed notebook (its JSON) -> the page.
 
-    about: title (of the page), report (title of the whole), previous and next ({name, title} or None), and failure.
+    about: title (of the page), report (title of the whole), previous and next ({name, title} or None), failure, status,
+    failed_page (of a later run), facts (word -> HTML) and links (word -> address) of its heading, and record (what
+    `gccpm verify` reads).
     """
     notebook = prepared(notebook, where)
     inspected = any(
@@ -145,7 +148,7 @@ def _joined(outputs: list) -> list:
 
 
 def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.NotebookNode | None:
-    """The output as it is shown, None for what is not: error streams, progress bars, widgets other than inspectors."""
+    """The output as it is shown, None for what is not: error streams, progress bars, records, widgets but inspectors."""
     if output.output_type == "stream":
         output.text = re.sub(r"[^\n]*\r(?!\n)", "", "".join(output.text))  # each \r wrote over the line before it
         return output if output.name == "stdout" and output.text.strip() else None
@@ -153,7 +156,7 @@ def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.Noteboo
     if INSPECTOR_TYPE in data:
         output.data = {INSPECTOR_TYPE: data[INSPECTOR_TYPE]}
         return output
-    if any("widget-view" in kind for kind in data) or _is_blank("".join(data.get("text/html", "x"))):
+    if RECORD_TYPE in data or any("widget-view" in kind for kind in data) or _is_blank("".join(data.get("text/html", "x"))):
         return None
     if "image/png" in data:
         data["image/webp"] = base64.b64encode(_webp(base64.b64decode("".join(data.pop("image/png"))), limit)).decode()
@@ -186,8 +189,10 @@ def _encoded(image: Image.Image, **options) -> bytes:
 
 
 def _with_contents(page: str) -> str:
-    """Fill the page's table of contents from its headings, and give every heading an id of its own."""
+    """Fill the page's table of contents from its headings, give each an id, and say below the first what it is about."""
     soup = BeautifulSoup(page, "html.parser")
+    if title := soup.select_one("main h1"):
+        title.insert_after(soup.select_one(".about"))
     contents, seen = soup.select_one("#contents ol"), set()
     for heading in soup.select("main h2, main h3"):
         anchor = heading.select_one("a.anchor-link")

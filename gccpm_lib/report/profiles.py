@@ -236,6 +236,7 @@ def source_notebook(root: Path, profile: Profile, name: str) -> Path:
     return root / "notebooks" / f"{profile.sources[name]}.ipynb"
 
 
-def experiment_folder(root: Path, profile: Profile, name: str) -> Path:
-    """The run folder that one notebook writes to."""
-    return root / "runs" / str(profile.notebooks[name].get("experiment_name", profile.name))
+def run_files(root: Path, profile: Profile, name: str) -> tuple[Path, Path]:
+    """Where a page's last good run and, only while it is the last one, a failed run lie."""
+    folder = notebook_folder(root, profile)
+    return folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"

@@ -18,21 +18,22 @@ from doit.reporter import ZeroReporter
 from doit.runner import Runner
 from doit.task import Stream, dict_to_task
 
+from gccpm_lib import provenance
 from gccpm_lib.files import locked, write_beside
-from gccpm_lib.report.notebook import project_root
+from gccpm_lib.report.notebook import RECORD_TYPE, REPORT_RUN, project_root
 from gccpm_lib.report.profiles import (
     Profile,
-    experiment_folder,
     has_tag,
     notebook_folder,
     read_notebook,
     read_profile,
+    run_files,
     source_notebook,
 )
 
-PAGE_FILES = ("sanitise.py", "pages.py", "index.py", "site.py")
-# Only the runner itself uses these files, so an edit of one must not train again.
-RUNNER_FILES = ("__main__.py", "runner.py", *PAGE_FILES)
+PAGE_FILES = ("sanitise.py", "pages.py", "results.py", "index.py", "site.py")
+# No notebook uses these, so an edit of one must not train again.
+OUTSIDE_NOTEBOOKS = ("__main__.py", "cli", "tools", "report")
 
 
 def reproduce(name_or_path: str = "sample", settings: Iterable[str] = ()) -> int:
@@ -44,23 +45,35 @@ def reproduce(name_or_path: str = "sample", settings: Iterable[str] = ()) -> int
     profile = read_profile(root, name_or_path, settings)
     with locked(root / "runs" / profile.name):
         failed = run_all(root, profile)
-    print(f"Report: {root / 'reports' / profile.name / 'index.html'}", flush=True)
+    index, published = report_folder(root, profile) / "index.html", root / "reports" / profile.name
+    more = f" ({published} is in git and stays; gccpm publish --profile {name_or_path} puts this one there)"
+    print(f"Report: {index}{more if index.parent != published else ''}", flush=True)
     return int(failed)
 
 
+def report_folder(root: Path, profile: Profile) -> Path:
+    """Where a run's report goes: reports/<profile>, or where git holds a published one there, runs/<profile>/report."""
+    published = root / "reports" / profile.name
+    return root / "runs" / profile.name / "report" if provenance.is_tracked(published / "index.html") else published
+
+
 def publish(name_or_path: str = "sample", settings: Iterable[str] = ()) -> int:
-    """Write a profile's pages again from what was last run; ValueError when nothing was."""
+    """Write a profile's pages to reports/<profile> from what was last run; ValueError when nothing was.
+
+    A page that hasn't run here keeps what was published of it before.
+    """
     from gccpm_lib.report import index
 
     root = project_root()
     profile = read_profile(root, name_or_path, settings)
     if not any(notebook_folder(root, profile).glob("*.ipynb")):
         raise ValueError(f"profile {profile.name}: nothing has run yet; run gccpm reproduce --profile {name_or_path}")
+    folder = root / "reports" / profile.name
     with locked(root / "runs" / profile.name):
         for name in profile.notebooks:
-            index.publish_page(root, profile, name)
-        index.publish_index(root, profile)
-    print(f"Report: {root / 'reports' / profile.name / 'index.html'}", flush=True)
+            index.publish_page(root, profile, name, folder)
+        index.publish_index(root, profile, folder)
+    print(f"Report: {folder / 'index.html'}", flush=True)
     return 0
 
 
@@ -82,7 +95,8 @@ def run_notebook(root: Path, profile: Profile, name: str) -> str | None:
         _keep_failed(part if part.exists() else source, failed, problem)
         print(f"{name}: {problem}", file=sys.stderr, flush=True)
         return problem
-    _ensure_metrics(experiment_folder(root, profile, name) / "metrics" / f"{name}.json", started)
+    if not _has_record(part):
+        print(f"{name}: recorded no metrics; end it with record_metrics(...)", file=sys.stderr, flush=True)
     part.replace(done)
     failed.unlink(missing_ok=True)
     return None
@@ -100,6 +114,7 @@ def _execute(source: Path, target: Path, parameters: dict, root: Path) -> str | 
     os.environ["JUPYTER_PATH"] = os.pathsep.join(path for path in paths if path)
     os.environ["TQDM_DISABLE"] = "1"  # bars are for people who watch; the lines that a notebook prints are kept
     os.environ.pop("MPLBACKEND", None)  # a set back end would keep figures out of the notebook
+    os.environ[REPORT_RUN] = source.stem
     options = {"kernel_name": "python3", "language": "python", "progress_bar": False, "stdout_file": sys.stdout}
     options["extra_arguments"] = ["--IPKernelApp.log_level=50"]  # no warning per kernel that it listens on TCP
     try:
@@ -109,6 +124,8 @@ def _execute(source: Path, target: Path, parameters: dict, root: Path) -> str | 
     except Exception as error:  # a dead kernel or a full disk: a failed notebook too
         hint = "; most often the memory was too small" if type(error).__name__ == "DeadKernelError" else ""
         return f"{type(error).__name__}: {' '.join(str(error).split())}{hint}"
+    finally:
+        del os.environ[REPORT_RUN]
     return None
 
 
@@ -121,12 +138,9 @@ def _keep_failed(part: Path, failed: Path, problem: str) -> None:
         part.unlink()
 
 
-def _ensure_metrics(path: Path, started: float) -> None:
-    """A notebook that recorded nothing gets an empty record, lest an earlier run's numbers pass for this one's."""
-    if path.is_file() and path.stat().st_mtime >= started - 1:
-        return
-    print(f"{path.stem}: recorded no metrics; end it with record_metrics(...)", file=sys.stderr, flush=True)
-    write_beside(path, json.dumps({"headline": {}, "metrics": {}, "provenance": {}}) + "\n")
+def _has_record(executed: Path) -> bool:
+    outputs = [output for cell in read_notebook(executed)["cells"] for output in cell.get("outputs", ())]
+    return any(RECORD_TYPE in output.get("data", {}) for output in outputs)
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks
@@ -192,20 +206,20 @@ def digest(inputs: Iterable[Path | str], settings: object = None) -> str:
 
 def notebook_inputs(root: Path, source: Path) -> list[Path | str]:
     """What a notebook's result depends on: its cells (not the outputs of working in it by hand), library and weights."""
-    cells = read_notebook(source)["cells"]
-    texts = [f"{cell['cell_type']}\0{cell['source']}\0{cell['metadata'].get('tags', [])}" for cell in cells]
-    library = [path for path in (root / "gccpm_lib").rglob("*.py") if path.name not in RUNNER_FILES]
+    texts = ["\0".join(map(str, cell)) for cell in provenance.sources(read_notebook(source))]
+    package = root / "gccpm_lib"
+    library = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in OUTSIDE_NOTEBOOKS]
+    library += [package / "report" / "notebook.py"]
     return [*texts, *sorted(library), *sorted((root / "gccpm_lib" / "weights").glob("*.safetensors"))]
 
 
 def _notebook_task(root: Path, profile: Profile, name: str) -> dict:
     folder, source = notebook_folder(root, profile), source_notebook(root, profile, name)
-    metrics = experiment_folder(root, profile, name) / "metrics" / f"{name}.json"
     return {
         "name": name,
         "actions": [(_run, [root, profile, name])],
         "file_dep": [str(folder / f"{other}.ipynb") for other in profile.needs[name]],
-        "targets": [str(folder / f"{name}.ipynb"), str(metrics)],
+        "targets": [str(folder / f"{name}.ipynb")],
         "uptodate": [_unchanged(lambda: notebook_inputs(root, source), profile.notebooks[name])],
     }
 
@@ -217,27 +231,25 @@ def _run(root: Path, profile: Profile, name: str) -> TaskFailed | None:
 
 def _page_task(root: Path, profile: Profile, name: str) -> dict:
     settings = [list(profile.notebooks), profile.labels]
+    folder = report_folder(root, profile)
     return {
         "name": f"{name}.html",
-        "actions": [(_publish, ["publish_page", root, profile, name])],
-        "targets": [str(root / "reports" / profile.name / f"{name}.html")],
-        "uptodate": [_unchanged(lambda: [*_executed(root, profile, name), *_page_sources()], settings)],
+        "actions": [(_publish, ["publish_page", root, profile, name, folder])],
+        "targets": [str(folder / f"{name}.html")],
+        "uptodate": [_unchanged(lambda: [*run_files(root, profile, name), *_page_sources()], settings)],
     }
 
 
 def _index_task(root: Path, profile: Profile) -> dict:
     def inputs() -> list[Path]:
-        notebooks = [path for name in profile.notebooks for path in _executed(root, profile, name)]
-        folders = sorted({experiment_folder(root, profile, name) for name in profile.notebooks})
-        results = [path for folder in folders for kind in ("metrics", "figures") for path in folder.glob(f"{kind}/*.*")]
-        return [*notebooks, *sorted(results), *_page_sources()]
+        return [*(path for name in profile.notebooks for path in run_files(root, profile, name)), *_page_sources()]
 
     settings = [profile.title, profile.description, profile.needs, profile.labels]
-    folder = root / "reports" / profile.name
+    folder = report_folder(root, profile)
     return {
         "name": "index.html",
-        "actions": [(_publish, ["publish_index", root, profile])],
-        "targets": [str(folder / "index.html"), str(folder / "metrics.json")],
+        "actions": [(_publish, ["publish_index", root, profile, folder])],
+        "targets": [str(folder / "index.html"), str(folder / "metrics.json"), str(folder / "manifest.json")],
         "uptodate": [_unchanged(inputs, settings)],
     }
 
@@ -246,11 +258,6 @@ def _publish(function: str, *arguments) -> None:
     from gccpm_lib.report import index  # seconds of imports, needed only when a page changes
 
     getattr(index, function)(*arguments)
-
-
-def _executed(root: Path, profile: Profile, name: str) -> list[Path]:
-    folder = notebook_folder(root, profile)
-    return [folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"]
 
 
 def _page_sources() -> list[Path]:

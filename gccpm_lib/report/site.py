@@ -1,9 +1,11 @@
 """The site: reports/index.html compares the profiles, and history.json beside each report tells how its numbers moved.
 
-A report's headline numbers are remembered whenever they differ from those before, so that a number that got worse shows.
+A report's headline numbers, times and speeds aside, are remembered whenever they differ from those before, so that a number
+that got worse shows.
 """
 
 import json
+import re
 from pathlib import Path
 
 import jinja2
@@ -13,6 +15,8 @@ from gccpm_lib.report import pages
 from gccpm_lib.report.claims import publish_claims
 
 HISTORY = "history.json"
+# Names of what two equal runs don't share: seconds, speeds, ratios of seconds, and what the machine made of its precision.
+MACHINE = re.compile(r"(_s|_ms|/s)$|^(ms|lower quartile|upper quartile)$|times faster|^engines?$")
 SHOWN_MOVES = 5  # values of a number's past on the page
 
 
@@ -22,11 +26,23 @@ def remember(folder: Path, summary: dict) -> list[dict]:
     summary: the content of metrics.json. An entry: date, commit, headline (page -> label -> number).
     """
     history = read_history(folder)
-    headline = {name: entry["headline"] for name, entry in summary["notebooks"].items() if entry["headline"]}
+    headline = {name: kept for name, found in _headlines(summary["notebooks"]).items() if (kept := comparable(found))}
     if headline and (not history or history[-1]["headline"] != headline):
         history.append({"date": summary["date"], "commit": summary["provenance"].get("commit"), "headline": headline})
         write_beside(folder / HISTORY, json.dumps(history, indent=1) + "\n")
     return history
+
+
+def _headlines(notebooks: dict) -> dict[str, dict]:
+    """The headline numbers of the pages that have any."""
+    return {name: entry["headline"] for name, entry in notebooks.items() if entry["headline"]}
+
+
+def comparable(value):
+    """A report's numbers without what differs from run to run or from machine to machine by its name."""
+    if isinstance(value, dict):
+        return {key: comparable(item) for key, item in value.items() if not MACHINE.search(key)}
+    return [comparable(item) for item in value] if isinstance(value, list) else value
 
 
 def read_history(folder: Path) -> list[dict]:
@@ -35,7 +51,7 @@ def read_history(folder: Path) -> list[dict]:
     if not file.is_file():
         return []
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return comparable(json.loads(file.read_text(encoding="utf-8")))  # older versions remembered times too
     except ValueError as error:
         raise ValueError(f"{file}: not readable ({error}); restore it from git or remove it") from error
 
@@ -65,7 +81,12 @@ def publish_site(reports: Path, number) -> Path:
     environment.filters.update(number=number, change=lambda by: signed(by, number))
     found = _reports(reports)
     page = environment.get_template("site.html.j2").render(
-        reports=found, claims=publish_claims(reports), groups=_compared(found), style=pages.style_sheet(), icon=pages.icon()
+        reports=found,
+        claims=publish_claims(reports),
+        groups=_compared(found),
+        style=pages.style_sheet(),
+        icon=pages.icon(),
+        record=pages.script_data({report["folder"]: _headlines(report["notebooks"]) for report in found}),
     )
     return write_beside(reports / "index.html", page)
 

@@ -3,12 +3,12 @@
     for check in verify("reports/sample"):
         print(check.line())
 
-Nothing runs again: files are compared with the manifest, numbers with the pages, versions, code, data and weights with what
-was recorded, scores with those of the predictions that 04 left. What isn't there (data, runs) is said not to be checked.
+Nothing runs again: files are compared with the manifest, the pages' own numbers with the index's cards and metrics.json,
+data and weights with what was recorded, scores with those of the predictions that 04 left. What isn't there (data, runs) is
+said not to be checked. Code and packages that moved on since are named too, and are no difference: a report's numbers are
+those of the commit that it names. A report made from files that no commit holds differs.
 """
 
-import html
-import importlib.metadata
 import json
 import math
 import platform
@@ -23,14 +23,14 @@ from gccpm_lib.datasets import coco
 from gccpm_lib.datasets.lip import find
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.files import read_manifest, sha256
-from gccpm_lib.report.index import headline_number
 from gccpm_lib.report.notebook import project_root
+from gccpm_lib.report.results import page_record
+from gccpm_lib.report.site import comparable
 
-SAME, DIFFERS, UNKNOWN = "same", "differs", "not checked"
+SAME, DIFFERS, UNKNOWN, MOVED = "same", "differs", "not checked", "moved on"
 WHOLE_PIXELS = 0.5  # points by which a score of LIP's whole-pixel file may differ from that of the exact joints
-# Names of what two equal runs don't share: seconds, speeds, ratios of seconds, and what the machine made of its precision.
-MACHINE = re.compile(r"(_s|_ms|/s)$|^(ms|lower quartile|upper quartile)$|times faster|^engines?$")
-CODE = ("gccpm_lib", "notebooks", "requirements.txt")
+CODE = ("*.py", "*.ipynb", "*.safetensors")  # below the package and the notebooks: what makes numbers
+RECORD = re.compile(r'<script[^>]* id="record"[^>]*>(.*?)</script>', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Check:
     """One thing that was compared."""
 
     what: str
-    state: str  # SAME, DIFFERS or UNKNOWN
+    state: str  # SAME, DIFFERS, UNKNOWN or MOVED
     detail: str = ""
 
     def line(self) -> str:
@@ -50,7 +50,7 @@ def verify(report: str | Path) -> list[Check]:
     folder = Path(report)
     summary = read_summary(folder)
     pages = summary["notebooks"]
-    checks = [*check_files(folder), *check_numbers(folder, pages), check_code(summary), *check_versions(summary)]
+    checks = [*check_files(folder), *check_numbers(folder, pages), *check_code(summary), *check_versions(summary)]
     for name, page in pages.items():
         checks += [*check_data(name, page), *check_weights(name, page), *check_scores(name, page)]
     return checks
@@ -83,40 +83,61 @@ def check_files(folder: Path) -> Iterator[Check]:
 
 
 def check_numbers(folder: Path, pages: dict) -> Iterator[Check]:
-    """The headline numbers of metrics.json stand on the index page, beside their names."""
-    file = folder / "index.html"
-    text = html.unescape(re.sub(r"<[^>]*>", " ", file.read_text(encoding="utf-8"))) if file.is_file() else ""
-    text = " ".join(text.split())
-    missing = [
-        f"{name}: {label} {number} is not on index.html"
-        for name, page in pages.items()
-        for label, value in page["headline"].items()
-        if not re.search(f"{(number := headline_number(value))!s}\\D".replace(".", r"\."), text) or label not in text
-    ]
-    missing += [f"{name}.html is missing" for name in pages if not (folder / f"{name}.html").is_file()]
-    yield from (Check("headline numbers", DIFFERS, problem) for problem in missing)
-    if not missing:
-        count = sum(len(page["headline"]) for page in pages.values())
-        yield Check("headline numbers", SAME, f"{count} on the index page, a page for each of {len(pages)} notebooks")
+    """The numbers that the pages say they show, the cards of the index and of the site, and metrics.json: all the same."""
+    headlines = {name: page["headline"] for name, page in pages.items()}
+    told = {"index.html": (read_record(folder / "index.html"), headlines)}
+    told |= {
+        f"{name}.html": (read_record(folder / f"{name}.html"), page_record(name, page)) for name, page in pages.items()
+    }
+    site = read_record(folder.parent / "index.html")
+    if isinstance(site, dict) and folder.name in site:
+        told["../index.html"] = (site[folder.name], {name: numbers for name, numbers in headlines.items() if numbers})
+    problems = [f"{file}: {_what_differs(*pair)}" for file, pair in told.items() if pair[0] != pair[1]]
+    problems += [f"{name}: {page['status']}" for name, page in pages.items() if page.get("status", "done") != "done"]
+    yield from (Check("numbers", DIFFERS, problem) for problem in problems)
+    if not problems:
+        yield Check("numbers", SAME, f"of {len(pages)} pages, their cards and metrics.json")
 
 
-def check_code(summary: dict) -> Check:
-    """Library and notebooks against the commit that the report names."""
-    recorded = summary["provenance"]
-    commits = recorded.get("commit")
-    if not isinstance(commits, str) or commits == "unknown":
-        return Check("code", UNKNOWN, f"the report names {'no commit' if not commits else 'several commits'}")
-    if recorded.get("uncommitted_changes"):
-        return Check("code", DIFFERS, f"made from {commits[:10]} with uncommitted changes")
-    command = ["git", "diff", "--name-only", commits, "--", *CODE]
+def read_record(page: Path) -> dict | None:
+    """What a page says of its numbers in its element "record"; None where it is missing or says nothing."""
+    found = RECORD.search(page.read_text(encoding="utf-8")) if page.is_file() else None
+    try:
+        return json.loads(found[1]) if found else None
+    except ValueError:
+        return None
+
+
+def _what_differs(said: dict | None, recorded: dict) -> str:
+    if said is None:
+        return "missing, or from before pages told their numbers; gccpm publish writes it again"
+    return "; ".join(list(_differences(said, recorded))[:3]) + " in metrics.json"
+
+
+def check_code(summary: dict) -> Iterator[Check]:
+    """Library and notebooks against the commits that the pages name."""
+    pages = [page.get("provenance") or summary["provenance"] for page in summary["notebooks"].values()]
+    if any(page.get("uncommitted_changes") for page in pages):
+        yield Check("code", DIFFERS, "made with uncommitted changes: no commit holds what made it; make it again")
+    commits = dict.fromkeys(commit for page in pages for commit in _as_list(page.get("commit")))
+    yield from map(_commit_check, commits or ["unknown"])
+
+
+def _as_list(value) -> list:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _commit_check(commit: str) -> Check:
+    places = [f":(glob){folder}/**/{kind}" for folder in ("gccpm_lib", "notebooks") for kind in CODE]
+    command = ["git", "diff", "--name-only", commit, "--", *places]
     result = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
-    if result.returncode:
-        return Check("code", UNKNOWN, f"commit {commits[:10]} isn't in this repository")
+    if commit == "unknown" or result.returncode:
+        return Check("code", UNKNOWN, f"commit {commit[:10]} isn't in this repository")
     changed = result.stdout.split()
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        return Check("code", DIFFERS, f"{len(changed)} files since {commits[:10]}: {', '.join(changed[:3])}{more}")
-    return Check("code", SAME, f"as in commit {commits[:10]}")
+        return Check("code", MOVED, f"{len(changed)} files since {commit[:10]}: {', '.join(changed[:3])}{more}")
+    return Check("code", SAME, f"as in commit {commit[:10]}")
 
 
 def check_versions(summary: dict) -> Iterator[Check]:
@@ -125,10 +146,10 @@ def check_versions(summary: dict) -> Iterator[Check]:
     for package in ("python", *provenance.PACKAGES):
         if package not in recorded:
             continue
-        now = platform.python_version() if package == "python" else importlib.metadata.version(package)
+        now = platform.python_version() if package == "python" else provenance.version(package)
         if recorded[package] != now:
             differing.append(f"{package} was {recorded[package]}, is {now}")
-    yield from (Check("versions", DIFFERS, problem) for problem in differing)
+    yield from (Check("versions", MOVED, problem) for problem in differing)
     if not differing:
         yield Check("versions", SAME, f"Python and {len(provenance.PACKAGES)} packages")
 
@@ -184,13 +205,6 @@ def _score_check(what: str, recorded: dict, file: Path, folder: Path, val_labels
         now = evaluation.evaluate_coco(coco.labels_file(folder, "val", val_labels), file)
     same = math.isclose(now[main], recorded[main], abs_tol=allowed)
     return Check(what, SAME if same else DIFFERS, f"{main} recorded {recorded[main]:.2f}, from {file.name} {now[main]:.2f}")
-
-
-def comparable(value, name: str = ""):
-    """A report's numbers without what differs from run to run or from machine to machine by its name."""
-    if isinstance(value, dict):
-        return {key: comparable(item, key) for key, item in value.items() if not MACHINE.search(key)}
-    return [comparable(item) for item in value] if isinstance(value, list) else value
 
 
 def compare(report: str | Path, other: str | Path) -> list[Check]:

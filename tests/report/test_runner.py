@@ -2,14 +2,19 @@
 
 import fcntl
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+from conftest import SECOND, write_notebook
 
+from gccpm_lib import provenance
 from gccpm_lib.__main__ import main
-from gccpm_lib.report import notebook, runner
+from gccpm_lib.files import write_beside
+from gccpm_lib.report import notebook, results, runner, verify
 from gccpm_lib.report.profiles import parse_setting, read_notebook, read_parameters
 
 
@@ -126,6 +131,100 @@ def test_failure_stops_only_what_depends_on_it_and_is_shown(project, capsys):
     assert not (project / "runs" / "tiny" / "notebooks" / "01_prep.failed.ipynb").exists()
 
 
+def test_exploring_never_changes_a_report(project, monkeypatch):
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    report = project / "reports" / "tiny"
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    folder = notebook.run_folder("tiny")  # by hand, in the experiment of the same name
+    assert folder == project / "runs" / "explore" / "tiny"
+    notebook.record_metrics(folder, "01_prep", headline={"PCKh": 74.3}, metrics={"seen": 2})
+    notebook.record_metrics(project / "runs" / "tiny", "01_prep", headline={"PCKh": 74.3}, metrics={"seen": 2})
+    assert main(["reproduce", "--profile", "tiny"]) == 0 and main(["publish", "--profile", "tiny"]) == 0
+    after = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    assert after == before
+    assert {check.state for check in verify.check_numbers(report, results.earlier_entries(report))} == {verify.SAME}
+
+
+def test_a_notebook_by_hand_finds_what_was_trained_by_hand_else_the_reports(project):
+    made = project / "runs" / "mine" / "02_train" / "checkpoint.pt"
+    write_beside(made, "weights")
+    assert notebook.checkpoint_of("mine", "02_train") == made
+    by_hand = write_beside(project / "runs" / "explore" / "mine" / "02_train" / "checkpoint.pt", "others")
+    assert notebook.checkpoint_of("mine", "02_train") == by_hand
+
+
+def test_a_failed_page_stands_beside_the_last_good_one(project):
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    report = project / "reports" / "tiny"
+    assert main(["reproduce", "--profile", "tiny", "--set", "01_prep.epochs=13"]) == 1
+    page, failed = ((report / f"01_prep{ending}.html").read_text() for ending in ("", ".failed"))
+    assert 'id="failure"' in failed and 'id="failure"' not in page and 'href="01_prep.failed.html#failure"' in page
+    entries = json.loads((report / "metrics.json").read_text())["notebooks"]
+    assert [entries[name]["status"] for name in entries] == ["failed since", "earlier", "done"]
+    assert entries["01_prep"]["headline"] == {"PCKh": 61.5} and "01_prep.failed.html#failure" in index_of(report)
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert not (report / "01_prep.failed.html").exists() and "failed" not in index_of(report).partition("<style>")[0]
+
+
+def index_of(report: Path) -> str:
+    return (report / "index.html").read_text()
+
+
+def test_what_was_published_stays_where_nothing_has_run(project):
+    """A clone without the working files: one notebook fails, another wasn't reached."""
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    report = project / "reports" / "tiny"
+    good = {name: (report / f"{name}.html").read_bytes() for name in ("01_prep", "02_train")}
+    shutil.rmtree(project / "runs")
+    assert main(["reproduce", "--profile", "tiny", "--set", "01_prep.epochs=13"]) == 1
+    assert {name: (report / f"{name}.html").read_bytes() for name in good} == good
+    entries = json.loads((report / "metrics.json").read_text())["notebooks"]
+    assert [entries[name]["status"] for name in entries] == ["failed since", "earlier", "done"]
+    assert entries["02_train"]["headline"] == {"PCKh": 61.5} and (report / "01_prep.failed.html").is_file()
+
+
+def git(*command: str) -> str:
+    done = subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *command], check=True, capture_output=True)
+    return done.stdout.decode()
+
+
+def test_a_report_in_git_is_replaced_by_publish_alone(project, capsys):
+    (project / ".gitignore").write_text("runs/\ncount_*\n")
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "report"]):
+        git(*command)
+    assert main(["reproduce", "--profile", "tiny", "--set", "01_prep.epochs=3"]) == 0
+    assert git("status", "--porcelain") == "" and "gccpm publish --profile tiny" in capsys.readouterr().out
+    made = json.loads((project / "runs" / "tiny" / "report" / "metrics.json").read_text())["notebooks"]
+    assert made["01_prep"]["parameters"]["epochs"] == 3
+    assert provenance.describe(project)["uncommitted_changes"] is False
+    opened = nbformat.read(project / "notebooks" / "01_prep.ipynb", as_version=4)
+    opened.cells[1].execution_count = 7
+    nbformat.write(opened, project / "notebooks" / "01_prep.ipynb")
+    assert provenance.describe(project)["uncommitted_changes"] is False  # its cells are those of the commit
+    opened.cells[1].source += " "
+    nbformat.write(opened, project / "notebooks" / "01_prep.ipynb")
+    assert provenance.describe(project)["uncommitted_changes"] is True
+    assert main(["publish", "--profile", "tiny"]) == 0
+    assert "reports/tiny/01_prep.html" in git("status", "--porcelain")
+
+
+def test_figures_come_from_the_notebook_that_was_run(project):
+    draw = "from matplotlib.figure import Figure\nfigure = Figure()\nfigure.subplots().plot([1, 2])\n" \
+        "notebook.show_figure(figure, folder, '03_other_line', 'A line')"  # fmt: skip
+    write_notebook(project, "03_other", SECOND, draw)
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    report = project / "reports" / "tiny"
+    drawn = (report / "figures" / "03_other_line.png").read_bytes()
+    (project / "runs" / "tiny" / "figures" / "03_other_line.png").write_bytes(b"from exploring")
+    (report / "figures" / "03_other_gone.png").write_bytes(b"of an older version")
+    assert main(["publish", "--profile", "tiny"]) == 0
+    assert [path.name for path in (report / "figures").iterdir()] == ["03_other_line.png"]
+    assert (report / "figures" / "03_other_line.png").read_bytes() == drawn
+    (figure,) = json.loads((report / "metrics.json").read_text())["notebooks"]["03_other"]["figures"]
+    assert figure["caption"] == "A line" and 'alt="A line"' in index_of(report)
+
+
 def test_a_second_runner_is_turned_away(project, capsys):
     (project / "runs" / "tiny").mkdir(parents=True)
     with open(project / "runs" / "tiny" / ".lock", "w") as held:
@@ -151,7 +250,7 @@ def test_record_metrics_writes_plain_numbers(project):
     folder = notebook.run_folder("mine")
     metrics = {"per_joint": np.array([1.5, np.nan]), "nested": {"n": np.int64(3), "time_s": 0.5}, "path": Path("a")}
     notebook.record_metrics(folder, "04_evaluation", headline={"PCKh": np.float32(2.5)}, metrics=metrics)
-    written = json.loads((project / "runs" / "mine" / "metrics" / "04_evaluation.json").read_text())
+    written = json.loads((project / "runs" / "explore" / "mine" / "metrics" / "04_evaluation.json").read_text())
     assert written["headline"] == {"PCKh": 2.5}
     assert written["metrics"] == {"per_joint": [1.5, None], "nested": {"n": 3, "time_s": 0.5}, "path": "a"}
     assert written["provenance"]["commit"] == "unknown"

@@ -30,6 +30,14 @@ def test_only_new_numbers_are_remembered(tmp_path):
     assert site.past(history, "04", "AP (%)") == [("2026-01-01", 50.0), ("2026-01-03", 51.5), ("2026-01-05", 49.0)]
 
 
+def test_speeds_are_not_remembered(tmp_path):
+    for value in (20.0, 21.0):
+        content = summary(50.0)
+        content["notebooks"]["02"] = {"headline": {"training images/s": value, "INT8 times faster, network": value}}
+        history = site.remember(tmp_path, content)
+    assert [entry["headline"] for entry in history] == [{"04": {"AP (%)": 50.0}}]
+
+
 def test_every_commit_of_a_report_is_named(tmp_path):
     pages_of_two = summary(50.0, provenance={"commit": ["a" * 40, "b" * 40], "cpu": "A Processor"})
     write_report(tmp_path, "mixed", pages_of_two)
