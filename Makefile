@@ -2,11 +2,14 @@
 # make test      set up, run the fast tests        make slow   run the slow ones too
 # make lab       set up, open JupyterLab on the notebooks
 # make check     style of the code and the notebooks
+# make lock      requirements.txt again from pyproject.toml (UPGRADE=--upgrade: with the newest versions)
+# Without make, on Windows for instance: notebooks/guide/install.md.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell for version in 3.11 3.12 3.13; do command -v python$$version && break; done || command -v python3)
 PROFILE ?= sample
+UPGRADE ?=
 
-.PHONY: reports test slow lab check clean
+.PHONY: reports test slow lab check lock clean
 
 reports: .venv/ready
 	.venv/bin/gccpm reproduce --profile $(PROFILE)
@@ -26,11 +29,19 @@ check: .venv/ready
 	.venv/bin/nbstripout --verify notebooks/*.ipynb
 
 .venv/ready: requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	.venv/bin/python -m pip install --quiet --no-deps -e .
 	touch $@
+
+# uv, because its lock holds for every supported Python and system at once. It keeps the versions that the file has.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --extra dev $(UPGRADE) \
+		--custom-compile-command "make lock" --output-file requirements.txt pyproject.toml
+	rm -rf .venv-lock
 
 clean:
 	rm -rf .venv runs .pytest_cache .ruff_cache .hypothesis

@@ -1,21 +1,24 @@
-"""The command line `gccpm` (also `python -m gccpm_lib`): run a profile's notebooks and publish their pages."""
+"""The command line `gccpm` (also `python -m gccpm_lib`). A room is imported when its command is called, and no sooner."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from gccpm_lib import __version__
+from gccpm_lib.extras import extra, import_advice
 from gccpm_lib.files import FolderBusy
-from gccpm_lib.report import runner
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 a notebook failed or a check differs, 2 wrong input (one line says what), 3 folder in use."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and not options.takes_more:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.rest = rest
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    advice = ""
     try:
+        parser = _parser(arguments[0] if arguments else "")
+        options, rest = parser.parse_known_args(arguments)
+        if rest and not options.takes_more:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.rest, advice = rest, options.advice
         return options.run(options)
     except FolderBusy as error:
         print(f"gccpm: {error}", file=sys.stderr)
@@ -23,12 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # DataError is a ValueError
         print(f"gccpm: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        print(f"gccpm: {import_advice(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print(f"gccpm: stopped{options.advice}", file=sys.stderr)
+        print(f"gccpm: stopped{advice}", file=sys.stderr)
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gccpm", description="Global Context for Convolutional Pose Machines.")
     parser.add_argument("--version", action="version", version=f"gccpm {__version__}")
     parser.set_defaults(advice="", takes_more=False)  # advice: what to say after Ctrl-C
@@ -36,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_reproduce(commands)
     _add_publish(commands)
     _add_plan(commands)
-    _add_predict(commands)
-    _add_lip_from_coco(commands)
+    _add_predict(commands, wanted=wanted == "predict")
+    _add_lip_from_coco(commands, wanted=wanted == "lip-from-coco")
     _add_verify(commands)
     _add_tools(commands)
     return parser
@@ -53,7 +59,7 @@ def _add_reproduce(commands) -> None:
     _add_profile(reproduce)
     _add_set(reproduce)
     advice = "; the same command goes on with the notebook that was running"
-    reproduce.set_defaults(run=lambda options: runner.reproduce(options.profile, options.set), advice=advice)
+    reproduce.set_defaults(run=lambda options: _runner().reproduce(options.profile, options.set), advice=advice)
 
 
 def _add_plan(commands) -> None:
@@ -71,7 +77,8 @@ def _add_plan(commands) -> None:
 
 
 def _plan(options) -> int:
-    from gccpm_lib.tools.plan import plan
+    with extra("lab"):
+        from gccpm_lib.tools.plan import plan
 
     return plan(options.profile, options.set, options.steps)
 
@@ -90,7 +97,9 @@ def _add_tools(commands) -> None:
 def _run_tool(module: str, rest: list[str]) -> int:
     import importlib
 
-    importlib.import_module(f"gccpm_lib.{module}").main(rest)
+    with extra("lab"):
+        tool = importlib.import_module(f"gccpm_lib.{module}")
+    tool.main(rest)
     return 0
 
 
@@ -101,12 +110,18 @@ def _add_publish(commands) -> None:
         description="Write reports/PROFILE/*.html again from the notebooks that were last run.",
     )
     _add_profile(publish)
-    publish.set_defaults(run=lambda options: runner.publish(options.profile))
+    publish.set_defaults(run=lambda options: _runner().publish(options.profile))
 
 
-def _add_predict(commands) -> None:
-    from gccpm_lib.cli import predict as predict_command
+def _runner():
+    with extra("lab"):
+        from gccpm_lib.report import runner
 
+    return runner
+
+
+def _add_predict(commands, wanted: bool) -> None:
+    """Its options stand in a room that loads PyTorch, so only who wants to predict waits for it."""
     predict = commands.add_parser(
         "predict",
         help="keypoints of pictures, videos and webcams",
@@ -114,13 +129,14 @@ def _add_predict(commands) -> None:
         "one person per picture, or of those in given or detected boxes. Keypoints are written as LIP's csv or COCO's "
         "results, and drawn if wanted. Exit status 1: something couldn't be read; it is listed, the rest is done.",
     )
-    predict_command.add_arguments(predict)
-    predict.set_defaults(run=predict_command.predict)
+    if wanted:
+        from gccpm_lib.cli import predict as room
+
+        room.add_arguments(predict)
+        predict.set_defaults(run=room.predict)
 
 
-def _add_lip_from_coco(commands) -> None:
-    from gccpm_lib.cli import lip_from_coco as lip_command
-
+def _add_lip_from_coco(commands, wanted: bool) -> None:
     lip = commands.add_parser(
         "lip-from-coco",
         help="LIP's pictures, cut from COCO's",
@@ -128,8 +144,11 @@ def _add_lip_from_coco(commands) -> None:
         "every person in LIP_HOME/lip_from_coco.csv. The same command goes on where it was stopped. Exit status 1: some "
         "persons couldn't be made; the csv says why.",
     )
-    lip_command.add_arguments(lip)
-    lip.set_defaults(run=lip_command.cut, advice="; the same command goes on")
+    if wanted:
+        from gccpm_lib.cli import lip_from_coco as room
+
+        room.add_arguments(lip)
+        lip.set_defaults(run=room.cut, advice="; the same command goes on")
 
 
 def _add_verify(commands) -> None:
@@ -146,7 +165,8 @@ def _add_verify(commands) -> None:
 
 
 def _verify(options) -> int:
-    from gccpm_lib.report import verify
+    with extra("lab"):
+        from gccpm_lib.report import verify
 
     found = verify.compare(options.report, options.against) if options.against else verify.verify(options.report)
     for check in found:

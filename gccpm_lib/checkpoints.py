@@ -265,7 +265,10 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder, renamed ones too, survive a power failure, where the file system can."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
     try:
         with contextlib.suppress(OSError):  # some network file systems refuse
             os.fsync(handle)

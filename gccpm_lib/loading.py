@@ -158,7 +158,12 @@ def give_batches(loader: DataLoader, batches: list[list[Key]]) -> DataLoader:
 
 
 def _clean_processes() -> multiprocessing.context.BaseContext:
-    """OpenCV and OpenMP threads don't survive a fork: workers are forked from a process that has only imported this."""
+    """OpenCV and OpenMP threads don't survive a fork: workers are forked from a process that has only imported this.
+
+    Windows can't fork; there every worker starts anew.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context

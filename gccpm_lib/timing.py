@@ -1,7 +1,13 @@
-"""Timing: variants measured in turns, so that a busy moment hits them all."""
+"""Timing: variants measured in turns, so that a busy moment hits them all; and the cores there are to measure on."""
 
+import os
 import time
 from collections.abc import Callable
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use; all of the machine where the system doesn't tell (macOS, Windows)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def interleaved(variants: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:

@@ -4,35 +4,36 @@
     keypoints = predictor.predict(cv2.imread("person.jpg"))  # (1, 16, 3): x, y, score
 
 An exported network is a callable, pictures (N, H, W, 3) uint8 BGR and a stage -> maps (N, num_heatmaps, h, w) float32,
-that `PosePredictor` takes in place of a PyTorch network.
+that `PosePredictor` takes in place of a PyTorch network. onnxruntime and OpenVINO, the extra `export`, are imported where
+such a file is opened, so that a PyTorch network can do without them.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-import openvino as ov
 import torch
-from openvino.preprocess import PrePostProcessor
 
 from gccpm_lib import checkpoints
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.export import files as exporting
+from gccpm_lib.extras import extra
 from gccpm_lib.prediction.predictor import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe, check_input_size, map_names
+from gccpm_lib.timing import usable_cores
 
 
 class OnnxNetwork:
     """An ONNX file in onnxruntime on the CPU. num_threads 0: one per core."""
 
     def __init__(self, path: str | Path, recipe: Recipe, num_threads: int = 0):
+        with extra("export"):
+            import onnxruntime
+
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = num_threads or usable_cores()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to others
-        exporting.read_onnx(path)  # for its clear error
+        _exporting().read_onnx(path)  # for its clear error
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.recipe, self.names = recipe, [output.name for output in self.session.get_outputs()]
         batch, _, *self.size = self.session.get_inputs()[0].shape
@@ -57,7 +58,11 @@ class OpenvinoNetwork:
     def __init__(
         self, path: str | Path, recipe: Recipe, num_threads: int = 0, precision: str = "f32", throughput: bool = False
     ):
-        model = exporting.read_openvino(path)
+        with extra("export"):
+            import openvino as ov
+            from openvino.preprocess import PrePostProcessor
+
+        model = _exporting().read_openvino(path)
         shape = list(model.input().partial_shape)  # (N, 3, H, W) or (N, H, W, 3)
         channels_first = shape[1].is_static and shape[1].get_length() == 3
         self.size = [side.get_length() for side in (shape[2:] if channels_first else shape[1:3])]
@@ -72,7 +77,7 @@ class OpenvinoNetwork:
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
         options |= {"INFERENCE_NUM_THREADS": num_threads} if num_threads else {}
         options |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
-        self.compiled = exporting.openvino_core().compile_model(model, "CPU", options)
+        self.compiled = _exporting().openvino_core().compile_model(model, "CPU", options)
         count = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self.requests = [self.compiled.create_infer_request() for _ in range(count)]
 
@@ -95,9 +100,15 @@ class OpenvinoNetwork:
         return np.stack(maps + [self._finished(request, last) for request in running])
 
     @staticmethod
-    def _finished(request: ov.InferRequest, output: int) -> np.ndarray:
+    def _finished(request, output: int) -> np.ndarray:
         request.wait()
         return request.get_output_tensor(output).data[0].copy()
+
+
+def _exporting():
+    from gccpm_lib.export import files
+
+    return files
 
 
 def check_size(pictures: np.ndarray, size: Sequence) -> None:
@@ -143,7 +154,7 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
     if not path.is_file():
         raise DataError(f"{path}: no such model; train one with 02 or 03, export it with 06, or correct the path")
     exported = path.suffix.lower() in (".onnx", ".xml")
-    said = exporting.read_description(path) if exported else checkpoints.read_checkpoint(path)
+    said = _exporting().read_description(path) if exported else checkpoints.read_checkpoint(path)
     if not (name or said.get("recipe")):
         raise ValueError(f"{path} doesn't say its recipe; give one, such as recipe='lip-published'")
     recipe = checkpoints.recipe_in(said, name, input_size)
@@ -159,9 +170,9 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
 def _input_size(path: str | Path) -> tuple[int, int]:
     """Height and width of an exported network of other make."""
     if Path(path).suffix == ".onnx":
-        shape = exporting.read_onnx(path).graph.input[0].type.tensor_type.shape.dim
+        shape = _exporting().read_onnx(path).graph.input[0].type.tensor_type.shape.dim
         return tuple(side.dim_value for side in list(shape)[2:])
-    return tuple(side.get_length() for side in list(exporting.read_openvino(path).input().partial_shape)[2:])
+    return tuple(side.get_length() for side in list(_exporting().read_openvino(path).input().partial_shape)[2:])
 
 
 def open_predictor(

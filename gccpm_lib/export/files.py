@@ -14,16 +14,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
-import openvino as ov
 import torch
-from onnx import ModelProto
-from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from gccpm_lib.checkpoints import described
 from gccpm_lib.datasets.records import DataError
+from gccpm_lib.extras import extra
 from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import STRIDE, Recipe
+
+with extra("export"):
+    import onnx
+    import openvino as ov
+    from onnx import ModelProto
+    from openvino.preprocess import ColorFormat, PrePostProcessor
 
 INPUT = "data"
 DESCRIPTION = "gccpm"  # the key of what the file says about itself

@@ -9,14 +9,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import nncf
 import numpy as np
-import openvino as ov
 
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.export.files import NAME, read_openvino, save_openvino
+from gccpm_lib.extras import extra
 from gccpm_lib.prediction.predictor import person_crops
 from gccpm_lib.recipes import Recipe
+
+with extra("export"):
+    import nncf
+    import openvino as ov
 
 # What is kept in float32, from nothing on, until accuracy is good enough: (first convolutions, last convolutions).
 LEVELS = {"all layers": (0, 0), "last layers kept": (0, 2), "first and last layers kept": (1, 4)}

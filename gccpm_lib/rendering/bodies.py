@@ -6,11 +6,14 @@ World axes: x to the left of a person who looks along -y, z up, metres, the grou
 from dataclasses import dataclass
 from functools import lru_cache
 
-import anny
 import numpy as np
 import torch
 
+from gccpm_lib.extras import extra
 from gccpm_lib.rendering.poses import PROTOTYPES, limb_rotation, rotation, spine_rotation
+
+with extra("render"):
+    import anny
 
 PELVIS = 6  # in the LIP order
 _JOINT_BONES = ("foot", "lowerleg01", "upperleg01", "wrist", "lowerarm01", "upperarm01")

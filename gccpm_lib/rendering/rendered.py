@@ -26,6 +26,7 @@ from gccpm_lib.rendering import bodies, poses
 from gccpm_lib.rendering.bodies import Body
 from gccpm_lib.rendering.pictures import draw_group, draw_person
 from gccpm_lib.skeletons import COCO, MISSING, OCCLUDED
+from gccpm_lib.timing import usable_cores
 
 VERSION = 2  # to be raised whenever the same seed draws other pictures
 MARKER = "rendered.json"
@@ -153,7 +154,7 @@ def _rename(part: Path, root: Path, parameters: dict) -> None:
 
 def _results(work: Callable[[Task], list], tasks: list[Task], num_workers: int | None) -> Iterator[list]:
     if num_workers is None:
-        num_workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        num_workers = min(8, usable_cores())
     num_workers = min(num_workers, len(tasks))
     if num_workers <= 1:
         with _one_thread():

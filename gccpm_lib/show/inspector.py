@@ -11,15 +11,18 @@ kernel, the same JavaScript shows the examples that the notebook's output carrie
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import anywidget
 import numpy as np
-import traitlets
 
 from gccpm_lib.datasets.records import Person
+from gccpm_lib.extras import extra
 from gccpm_lib.show import inspector_data, inspector_files
 from gccpm_lib.show.inspector_data import Collection, Heatmaps
 from gccpm_lib.show.inspector_files import INSPECTOR_TYPE
 from gccpm_lib.skeletons import Skeleton
+
+with extra("lab"):
+    import anywidget
+    import traitlets
 
 SIDE_LIMIT = 2048  # pixels of the largest picture sent
 

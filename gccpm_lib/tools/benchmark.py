@@ -8,8 +8,8 @@ numbers are this machine's, with the threads named; ratios carry over better.
 
 import argparse
 import dataclasses
-import resource
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,7 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report_scoring()
     if options.dataset_folder.exists():
         report_loader(options.dataset_folder)
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+    if sys.platform == "linux":  # macOS counts in other units, Windows has no such count
+        import resource
+
+        print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 from torch import nn
@@ -23,6 +22,7 @@ from gccpm_lib.datasets.records import Person, fingerprint, read_person_image
 from gccpm_lib.evaluation import bootstrap, joint_errors
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.evaluation.validation import distances
+from gccpm_lib.extras import extra
 from gccpm_lib.files import sha256, write_beside
 from gccpm_lib.network import count_macs, count_parameters
 from gccpm_lib.prediction.predictor import PosePredictor
@@ -32,6 +32,9 @@ from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import COCO, UNSURE, split_side
 from gccpm_lib.tools.lineage import data_sets, training_steps
 from gccpm_lib.weight_files import SHIPPED
+
+with extra("lab"):
+    import jinja2
 
 TEMPLATES = Path(__file__).with_name("templates")
 SETTINGS = {"single scale": {}, "flip": {"flip": True}, "initial stage alone, flip": {"stage": 0, "flip": True}}
