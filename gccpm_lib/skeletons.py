@@ -5,6 +5,7 @@ A keypoint array is always (K, 3): x (right) and y (down) in pixels with pixel c
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,14 @@ def split_side(name: str) -> tuple[str, str]:
     if len(sides) > 1:
         raise ValueError(f"joint {name!r} says both right and left; keep the one it belongs to")
     return (sides.pop() if sides else "middle"), "_".join(word for word in words if word not in _SIDES)
+
+
+def same_joints(joints: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two lists name the same joints in the same order, however they are written: "Left Shoulder", "l_shoulder"."""
+    try:
+        return [*map(split_side, joints)] == [*map(split_side, others)]
+    except ValueError:  # a name with both sides
+        return [*joints] == [*others]
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,10 @@ class Skeleton:
     def find(self, side: str, rest: str) -> int | None:
         """Index of the joint that `split_side` takes apart so, as in find("right", "hip"); None where there is none."""
         return next((j for j, name in enumerate(self.joints) if split_side(name) == (side, rest)), None)
+
+    def lacks_sides(self) -> bool:
+        """True where no two joints change places in a mirrored picture, which is right only for a body without sides."""
+        return self.num_joints > 1 and not self.flip_pairs
 
     def as_dict(self) -> dict:
         """The same in lists, strings and numbers alone, for checkpoints and JSON."""

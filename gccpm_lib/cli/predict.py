@@ -85,6 +85,10 @@ def predict(options: argparse.Namespace) -> int:
         flip=options.flip,
         device=options.device,
     )
+    if options.flip and predictor.recipe.skeleton.lacks_sides():
+        print(
+            "gccpm: --flip: this network's joints have no right and left, so it averages each with itself", file=sys.stderr
+        )
     return _run(options, sources, finder, predictor, path, drawn)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from gccpm_lib.datasets.records import DataError, Skip, noted
-from gccpm_lib.skeletons import Skeleton
+from gccpm_lib.skeletons import Skeleton, same_joints
 
 PERSON = 1  # COCO's category id
 LARGE = 2_000_000  # bytes; smaller files are parsed in less time than a file system's clock may take for one tick
@@ -174,10 +174,12 @@ def _num_joints(annotations: list[dict], category: dict | None) -> int:
 def check_joints(labels: Labels, skeleton: Skeleton | None) -> None:
     """DataError where a file has other joints, or another order of them, than the skeleton that is asked for."""
     names = tuple((labels.category or {}).get("keypoints") or ())
-    if skeleton is None or names == skeleton.joints or (not names and labels.num_joints == skeleton.num_joints):
+    if skeleton is None or (not names and labels.num_joints == skeleton.num_joints):
+        return
+    if same_joints(names, skeleton.joints):
         return
     pairs = enumerate(zip_longest(names, skeleton.joints), 1) if names else []
-    first = next((f": joint {number} is {a}, not {b}" for number, (a, b) in pairs if a != b), "")
+    first = next((f": joint {n} is {a}, not {b}" for n, (a, b) in pairs if not (a and b and same_joints([a], [b]))), "")
     raise DataError(
         f"{labels.path}: {labels.num_joints} joints against the {skeleton.num_joints} of {skeleton.name}{first}; "
         "use label files and a checkpoint of the same joints in the same order"

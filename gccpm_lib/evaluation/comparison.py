@@ -14,6 +14,7 @@ from gccpm_lib.evaluation import validation as scoring
 from gccpm_lib.evaluation.validation import Validation
 from gccpm_lib.prediction.shared_passes import predict_settings
 from gccpm_lib.recipes import Recipe
+from gccpm_lib.skeletons import same_joints
 
 SETTINGS = {"single scale": {}, "flip": {"flip": True}}
 
@@ -30,7 +31,7 @@ def compare(
     for where, validation in people.items():
         first = None
         for name, (network, recipe) in networks.items():
-            if recipe.skeleton.joints != validation.skeleton.joints:
+            if not same_joints(recipe.skeleton.joints, validation.skeleton.joints):
                 raise ValueError(f"{name} finds other joints than {where} is labelled with; compare it elsewhere")
             found = predict_settings(network, recipe, SETTINGS, validation.subjects, device)
             first = first or found

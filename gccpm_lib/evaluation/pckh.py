@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gccpm_lib.datasets.coco_skeletons import read_skeleton
+from gccpm_lib.datasets.coco_skeletons import file_sigmas
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import bootstrap
@@ -151,7 +151,7 @@ def _file_sigmas(truth_json: str | Path, category: dict) -> Sequence[float] | No
         return own
     if not own and category["keypoints"] == list(COCO.joints):
         return None  # known without reading a large file again
-    return read_skeleton(truth_json).sigmas
+    return file_sigmas(truth_json, category)
 
 
 def _read_json(path: str | Path):

@@ -22,6 +22,7 @@ from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.skeletons import UNSURE
 
 SHARED_BATCH = 16  # persons of several pictures at most in one batch
+MOST_CHANNELS = 128  # that cv2.warpAffine takes
 
 
 def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) -> Tensor:
@@ -217,16 +218,19 @@ class PosePredictor:
             ]
             cells, size = np.diag([scale, scale, 1.0])[:2], (width // STRIDE, height // STRIDE)
             # Cells stand for pixels 0, 8, ..., so cell k of scale 1 lies at cell k s of the scaled maps.
-            maps = [
-                cv2.warpAffine(
-                    m, cells, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-                )
-                if scale != 1
-                else m
-                for m in self._network_maps(crops)
-            ]
+            maps = [_warped(m, cells, size) if scale != 1 else m for m in self._network_maps(crops)]
             total = total + np.stack(maps).transpose(0, 3, 1, 2)
         return total / len(self.scales)
+
+
+def _warped(maps: np.ndarray, inverse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps (H, W, K) -> (h, w, K) float32, bilinear: each value from where inverse (2, 3) leads; size is width, height."""
+    flags, (width, height) = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, size
+    parts = [
+        cv2.warpAffine(maps[:, :, k : k + MOST_CHANNELS], inverse, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        for k in range(0, maps.shape[2], MOST_CHANNELS)
+    ]
+    return np.concatenate([part.reshape(height, width, -1) for part in parts], axis=2)  # of one map OpenCV drops the axis
 
 
 def _check_picture(image: np.ndarray) -> None:

@@ -499,11 +499,8 @@ def test_sigmas_and_flip_pairs_of_the_file_come_first(tmp_path, key):
 SKELETON_BROKEN = {
     "no partner": ({"keypoints": ["left_ear", "nose", "l_eye"]}, r"without a partner: left_ear, l_eye; .*flip pairs"),
     "both sides": ({"keypoints": ["left_right_ear", "nose"]}, r"'left_right_ear' says both right and left; keep"),
-    "limbs from 0": ({"skeleton": [[0, 1]]}, r"skeleton must be pairs of joint numbers from 1 to 17; correct"),
-    "limbs of three": ({"skeleton": [[1, 2, 3]]}, r"skeleton must be pairs"),
-    "limbs by name": ({"skeleton": [["nose", "left_eye"]]}, r"skeleton must be pairs"),
-    "unknown flip name": ({"flip_pairs": [["nose", "tail"]]}, r"flip_pairs must be pairs of joint numbers from 0 to 16"),
-    "flip pair beyond": ({"flip_pairs": [[0, 17]]}, r"flip_pairs must be pairs of joint numbers from 0 to 16"),
+    "unknown flip name": ({"flip_pairs": [["nose", "tail"]]}, r"flip_pairs must be pairs of joints' names, or numbers"),
+    "flip pair beyond": ({"flip_pairs": [[0, 17]]}, r"flip_pairs must be pairs .* or numbers from 0 to 16; correct"),
     "flip pair twice": ({"flip_pairs": [[0, 1], [1, 2]]}, r"a joint comes twice in flip_pairs; name each at most once"),
     "flip pair with itself": ({"flip_pairs": [[3, 3]]}, r"a joint comes twice in flip_pairs"),
     "flip pairs of another kind": ({"flip_pairs": 5}, r"flip_pairs must be pairs"),
@@ -518,6 +515,51 @@ def test_broken_skeletons_are_refused_by_file_and_category(tmp_path, problem):
     changes, message = SKELETON_BROKEN[problem]
     with pytest.raises(DataError, match=r"val2017\.json, category 1: .*" + message):
         skeleton_of(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    "limbs, drawn, told",
+    [
+        (
+            [[4, 3], [32, 33]],
+            ((3, 2),),
+            r"1: not drawn, as no pairs of joint numbers from 1 to 3: \[32, 33\]; correct",
+        ),
+        (
+            [[0, 1], [1, 2]],
+            ((0, 1), (1, 2)),
+            r"1: skeleton counts joints from 0, where COCO does from 1; correct",
+        ),
+        ([[0, 1], [2, 3]], ((0, 1),), r"from 0, where .*; not drawn, as no pairs of joint numbers from 0 to 2: \[2, 3\]"),
+        ([[1, 2, 3], ["nose", "hat"], [1, 2], 7], ((0, 1),), r"from 1 to 3: \[1, 2, 3\], \['nose', 'hat'\], 7;"),
+        ("nose", (), r": nose;"),
+    ],
+)
+def test_limbs_that_cant_be_drawn_are_left_out_and_told(tmp_path, limbs, drawn, told):
+    joints = ["nose", "hat", "chin", "crown"][: 4 if drawn == ((3, 2),) else 3]
+    told = told.replace("1 to 3", f"1 to {len(joints)}")
+    with pytest.warns(UserWarning, match=told):
+        assert skeleton_of(tmp_path, keypoints=joints, skeleton=limbs, flip_pairs=[]).limbs == drawn
+
+
+@pytest.mark.parametrize("joints", [["1", "2"], ["linkes_auge", "rechtes_auge", "nase"]])
+def test_joints_without_sides_are_told_unless_the_file_gives_its_pairs(tmp_path, joints, recwarn):
+    with pytest.warns(UserWarning, match=r'category 1: no joint\'s name says right or left \(.*add "flip_pairs"'):
+        assert skeleton_of(tmp_path, keypoints=joints).lacks_sides()
+    recwarn.clear()
+    assert skeleton_of(tmp_path, keypoints=joints, flip_pairs=[joints[:2]]).flip_pairs == ((0, 1),)
+    assert skeleton_of(tmp_path, keypoints=joints, flip_pairs=[]).flip_pairs == ()
+    assert not skeleton_of(tmp_path, keypoints=["tip"]).lacks_sides() and not recwarn.list
+
+
+@pytest.mark.parametrize("write_name", [str.title, lambda n: n.replace("_", "-"), lambda n: n.replace("_", " ").upper()])
+def test_joints_are_the_same_however_their_names_are_written(tmp_path, write_name):
+    joints = [write_name(name) for name in COCO.joints]
+    assert skeleton_of(tmp_path, keypoints=joints) is COCO
+    assert len(coco.read_coco(tmp_path, "val", skeleton=COCO)) == 3
+    path = write(tmp_path, official(categories=[{**CATEGORY, "keypoints": [*joints[1:], joints[0]]}]))
+    with pytest.raises(DataError, match=rf"{path.name}: 17 joints .*: joint 1 is {joints[1]}, not nose"):
+        coco.read_coco(tmp_path, "val", skeleton=COCO)
 
 
 # truth and results

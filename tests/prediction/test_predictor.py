@@ -254,6 +254,28 @@ def test_coco_scales_dont_move_the_joints():
         assert abs(np.mean(moved, axis=0)).max() < 0.4
 
 
+class Copies(nn.Module):
+    """Maps of a picture's brightness in every cell, one and the same for every joint."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        return [nn.functional.avg_pool2d(x.mean(1, keepdim=True), 8).repeat(1, self.count, 1, 1)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 128, 129, 300])
+def test_any_number_of_joints_is_found_at_several_scales(count):
+    """OpenCV drops the axis of a single map and takes 128 at most."""
+    image, options = noise_picture(60, 80), dict(scales=(0.75, 1.0, 1.25), flip=True)
+    (expected,) = PosePredictor(Copies(17), COCO_SMALL, **options).predict(image)
+    joints = tuple(f"p{number}" for number in range(count))
+    recipe = replace(COCO_SMALL, skeleton=replace(COCO_SMALL.skeleton, joints=joints, limbs=(), flip_pairs=(), sigmas=()))
+    (found,) = PosePredictor(Copies(count), recipe, **options).predict(image)
+    np.testing.assert_allclose(found, expected[:1].repeat(count, axis=0), rtol=1e-6)
+
+
 def test_flipping_swaps_the_pairs():
     """A network that answers by place (its left half right joints) gives the same maps to both pictures."""
 
