@@ -13,11 +13,11 @@ from pathlib import Path
 
 from gccpm_lib import provenance
 from gccpm_lib.files import write_beside
+from gccpm_lib.report.checks import EXPLORED, check_by_hand
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FIGURE_LIMIT_BYTES = 300_000
 RECORD_TYPE = "application/vnd.gccpm.record+json"  # of the output in which a notebook's numbers lie
-EXPLORED = "explore"  # folder under runs/ for what is run by hand
 REPORT_RUN = "GCCPM_REPORT_RUN"  # set by the runner alone, in the notebooks that it executes
 
 
@@ -33,6 +33,19 @@ def project_root() -> Path:
 def resolve(path: str | Path) -> Path:
     """An absolute path stays; a relative one is taken from the project root, wherever the notebook was started."""
     return project_root() / Path(path).expanduser()
+
+
+def begin(names: Mapping) -> Path:
+    """A notebook's first line: check its parameters, say where its files go and give that folder, see `run_folder`.
+
+    names: the notebook's globals(). Raises checks.ParameterError, shown as one line, for an unknown or mistyped parameter
+    and for a folder, a checkpoint or a device that isn't there. What the runner executes it has checked before.
+    """
+    if not made_for_report():
+        check_by_hand(project_root(), names)
+        folder = run_folder(names["experiment_name"]).relative_to(project_root())
+        print(f"Run by hand: results go to {folder.as_posix()}; the report is made by gccpm reproduce alone.")
+    return run_folder(names["experiment_name"])
 
 
 def run_folder(experiment_name: str) -> Path:

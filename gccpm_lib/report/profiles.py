@@ -39,6 +39,7 @@ class Parameter:
     literal: bool
     optional: bool  # annotated as X | None
     kinds: tuple[str, ...]  # the annotation's types, list[int] as list; none: the type of the value
+    items: tuple[str, ...]  # types of a list's items, int of list[int]; none: any
     help: str
 
 
@@ -87,14 +88,14 @@ def read_profile(root: Path, name_or_path: str, settings: Iterable[str] = ()) ->
     if not isinstance(content, dict) or not isinstance(content.get("notebooks"), dict):
         raise ValueError(f"{path}: no 'notebooks' in it; list there each notebook with its parameters")
     for key in content:
-        _expect_known(key, ("title", "description", "notebooks", "needs", "cover"), str(path), "key")
+        expect_known(key, ("title", "description", "notebooks", "needs", "cover"), str(path), "key")
     chosen = {str(name): dict(given or {}) for name, given in content["notebooks"].items()}
     sources = {name: str(given.pop("notebook", name)) for name, given in chosen.items()}
     labels = {name: str(given.pop("label", "")) for name, given in chosen.items()}
     origins = {}
     for text in settings:
         notebook, parameter, value = parse_setting(text)
-        _expect_known(notebook, chosen, f"--set {text}", "notebook")
+        expect_known(notebook, chosen, f"--set {text}", "notebook")
         chosen[notebook][parameter] = value
         origins[notebook, parameter] = f"--set {text}"
     notebooks = {
@@ -113,7 +114,7 @@ def _profile_path(root: Path, name_or_path: str) -> Path:
         path = root / "notebooks" / "profiles" / f"{name_or_path}.yaml"
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         if not path.is_file():
-            _expect_known(name_or_path, known, str(path.parent), "profile")
+            expect_known(name_or_path, known, str(path.parent), "profile")
     if not path.is_file():
         raise ValueError(f"{path}: no such profile file; check the path")
     return path
@@ -122,7 +123,7 @@ def _profile_path(root: Path, name_or_path: str) -> Path:
 def _checked_needs(path: Path, needs: Mapping, order: list[str]) -> dict[str, tuple[str, ...]]:
     for name, before in needs.items():
         for notebook in (name, *before):
-            _expect_known(notebook, order, f"{path}: needs", "notebook")
+            expect_known(notebook, order, f"{path}: needs", "notebook")
         late = [other for other in before if order.index(other) >= order.index(name)]
         if late:
             raise ValueError(f"{path}: needs: {name} needs {late[0]}, which comes later; put {late[0]} before it")
@@ -133,19 +134,22 @@ def _checked_parameters(root: Path, path: Path, name: str, source: str, given: d
     """One page's parameters, types checked, experiment_name and page_name added where the notebook declares them."""
     file = root / "notebooks" / f"{source}.ipynb"
     if not file.is_file():
-        _expect_known(source, sorted(other.stem for other in file.parent.glob("*.ipynb")), str(path), "notebook")
+        expect_known(source, sorted(other.stem for other in file.parent.glob("*.ipynb")), str(path), "notebook")
     known = {parameter.name: parameter for parameter in read_parameters(read_notebook(file), str(file))}
     own = {"experiment_name": path.stem, "page_name": name}
     checked = {key: value for key, value in own.items() if key in known}
     for key, value in given.items():
         where = origins.get((name, key), f"{path}: {name}")
-        _expect_known(key, known, where, f"parameter of {name}")
-        checked[key] = _checked_value(known[key], value, where)
+        expect_known(key, known, where, f"parameter of {name}")
+        checked[key] = checked_value(known[key], value, where)
     return checked
 
 
-def _checked_value(parameter: Parameter, value, where: str):
-    """The value if its type fits the default in the parameters cell (an int is fine for a float)."""
+def checked_value(parameter: Parameter, value, where: str):
+    """The value if its type fits the annotation, or else the default, in the parameters cell (an int is fine for a float).
+
+    A name that ends in _size stands for height and width. ValueError otherwise.
+    """
     default = parameter.value
     kinds = parameter.kinds or (() if default is None or default == () or default == [] else (type(default).__name__,))
     if not parameter.literal or not kinds or (value is None and parameter.optional):
@@ -153,15 +157,31 @@ def _checked_value(parameter: Parameter, value, where: str):
     kind = type(value).__name__
     if kind == "int" and kind not in kinds and "float" in kinds:
         return float(value)
-    if kind in kinds or (kind in ("list", "tuple") and {"list", "tuple"} & set(kinds)):
-        return value
-    hint = "; write true or false" if kinds == ("bool",) else ""
-    raise ValueError(
-        f"{where}: {parameter.name} must be {' or '.join(kinds)} (default {default!r}), but {value!r} is {kind}{hint}"
-    )
+    known = "" if default == value else f" (default {default!r})"
+    if kind not in kinds and not (kind in ("list", "tuple") and {"list", "tuple"} & set(kinds)):
+        hint = "; write true or false" if kinds == ("bool",) else ""
+        raise ValueError(
+            f"{where}: {parameter.name} must be {_wanted(parameter, kinds)}{known}, but {value!r} is {kind}{hint}"
+        )
+    if kind in ("list", "tuple") and not _fits(parameter, value):
+        raise ValueError(f"{where}: {parameter.name} must be {_wanted(parameter, kinds)}{known}, but it is {value!r}")
+    return value
 
 
-def _expect_known(name, known: Iterable[str], where: str, what: str) -> None:
+def _fits(parameter: Parameter, value: list | tuple) -> bool:
+    kinds = {type(item).__name__ for item in value}
+    allowed = set(parameter.items) | ({"int"} if "float" in parameter.items else set())
+    return (not allowed or kinds <= allowed) and (not parameter.name.endswith("_size") or len(value) == 2)
+
+
+def _wanted(parameter: Parameter, kinds: tuple[str, ...]) -> str:
+    if parameter.name.endswith("_size"):
+        return "two whole numbers, [height, width]"
+    return " or ".join(kinds) + (f" of {' or '.join(parameter.items)}" if parameter.items else "")
+
+
+def expect_known(name, known: Iterable[str], where: str, what: str) -> None:
+    """ValueError that names the closest one where a name isn't known."""
     known = list(known)
     if name in known:
         return
@@ -195,10 +215,20 @@ def read_parameters(notebook: Mapping, where: str, tag: str = "parameters") -> l
     if cell is None:
         return []
     try:
-        statements = ast.parse(cell["source"]).body
+        return parameters_in(cell["source"])
     except SyntaxError as error:
         raise ValueError(f"{where}: the {tag} cell is not plain Python ({error}); keep only assignments") from error
-    return [_parameter(statement, cell["source"]) for statement in statements if _is_assignment(statement)]
+
+
+def parameters_in(source: str) -> list[Parameter]:
+    """The assignments of a cell's text, in order; SyntaxError where it is no Python."""
+    return [_parameter(statement, source) for statement in ast.parse(source).body if _is_assignment(statement)]
+
+
+def read_defaults(root: Path, source: str) -> dict:
+    """A notebook's parameters as they stand in it: name -> value."""
+    file = root / "notebooks" / f"{source}.ipynb"
+    return {parameter.name: parameter.value for parameter in read_parameters(read_notebook(file), str(file))}
 
 
 def _is_assignment(statement: ast.stmt) -> bool:
@@ -216,7 +246,14 @@ def _parameter(statement: ast.Assign | ast.AnnAssign, source: str) -> Parameter:
         value, literal = ast.unparse(statement.value), False
     members = [member.strip().partition("[")[0] for member in annotation.split("|") if annotation]  # list[int] | None
     kinds = tuple(member for member in members if member != "None")
-    return Parameter(target.id, value, literal, "None" in members, kinds, _comment(statement, source.splitlines()))
+    inner = re.search(r"(?:list|tuple)\[(\w+)\]", annotation)
+    items = (inner[1],) if inner else () if kinds or not isinstance(value, list | tuple) else _kinds_of(value)
+    help_text = _comment(statement, source.splitlines())
+    return Parameter(target.id, value, literal, "None" in members, kinds, items, help_text)
+
+
+def _kinds_of(value: list | tuple) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(type(item).__name__ for item in value))
 
 
 def _comment(statement: ast.stmt, lines: list[str]) -> str:

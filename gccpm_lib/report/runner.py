@@ -20,6 +20,7 @@ from doit.task import Stream, dict_to_task
 
 from gccpm_lib import provenance
 from gccpm_lib.files import locked, write_beside
+from gccpm_lib.report.checks import check_profile
 from gccpm_lib.report.notebook import RECORD_TYPE, REPORT_RUN, project_root
 from gccpm_lib.report.profiles import (
     Profile,
@@ -39,10 +40,12 @@ OUTSIDE_NOTEBOOKS = ("__main__.py", "cli", "tools", "report")
 def reproduce(name_or_path: str = "sample", settings: Iterable[str] = ()) -> int:
     """Run a profile's changed notebooks and publish its pages; 0, or 1 when a notebook failed.
 
-    ValueError before anything runs when the profile or a --set text is wrong; FolderBusy while another one runs.
+    ValueError before anything runs when the profile or a --set text is wrong, or a folder, a checkpoint or a device that
+    some notebook asks for isn't there; FolderBusy while another one runs.
     """
     root = project_root()
     profile = read_profile(root, name_or_path, settings)
+    check_profile(root, profile)
     with locked(root / "runs" / profile.name):
         failed = run_all(root, profile)
     index, published = report_folder(root, profile) / "index.html", root / "reports" / profile.name
