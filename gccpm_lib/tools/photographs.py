@@ -93,8 +93,13 @@ def calibration(errors: np.ndarray, found: np.ndarray, edges: Sequence[float] = 
     return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)", "without a label"])
 
 
-def measure(network: nn.Module, recipe: Recipe, scenes: str | Path, photos: str | Path = "") -> dict:
-    """Predictions of one network and its scores: limb joints of scenes and photos, AP by the official rule and by limbs."""
+def measure(
+    network: nn.Module, recipe: Recipe, scenes: str | Path, photos: str | Path = "", num_photos: int | None = None
+) -> dict:
+    """Predictions of one network and its scores: limb joints of scenes and photos, AP by the official rule and by limbs.
+
+    num_photos: the first so many photos, None: all.
+    """
     persons, truth = coco.read_coco(scenes, "val"), coco.read_truth(scenes, "val")
     found = scene_joints(network, recipe, persons)
     errors = joint_errors.errors(persons, found, COCO)
@@ -106,6 +111,7 @@ def measure(network: nn.Module, recipe: Recipe, scenes: str | Path, photos: str 
             for name, chosen in groups.items()
             if chosen.any()
         },
+        "found": found,
         "errors": errors,
         "limb_matches": limbs_alone(truth, found, persons),
         "calibration": calibration(errors[:, list(LIMBS)], found[:, list(LIMBS)]),
@@ -114,7 +120,7 @@ def measure(network: nn.Module, recipe: Recipe, scenes: str | Path, photos: str 
         rows = coco.result_rows(persons, found, list(map(person_score, found)))
         measured["matches"] = average_precision.match(truth, rows, COCO.sigmas)
     if photos:
-        people = lip.read_lip(photos, "val")
+        people = lip.read_lip(photos, "val")[:num_photos]
         measured["photos"] = distances(people, photo_joints(network, recipe, people))
     return measured
 
@@ -144,11 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("networks", nargs="+", help="shipped names or checkpoints")
     parser.add_argument("--scenes", required=True, metavar="FOLDER")
     parser.add_argument("--photos", default="", metavar="FOLDER")
+    parser.add_argument("--num-photos", type=int, metavar="N", help="the first N photos; all by default")
     options = parser.parse_args(arguments)
     measured = []
     for name in options.networks:
         network, recipe = checkpoints.load_network(name), checkpoints.recipe_of(name)
-        measured.append(measure(network, recipe, options.scenes, options.photos))
+        measured.append(measure(network, recipe, options.scenes, options.photos, options.num_photos))
         print("\n".join(lines(name, measured[-1])), flush=True)
     first, last = measured[0], measured[-1]
     if len(measured) > 1:
