@@ -11,7 +11,6 @@ that go by the name (nvJPEG, DALI) can't read these.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -21,55 +20,15 @@ import pandas as pd
 from PIL import Image
 
 from gccpm_lib.datasets import lip_origin
+from gccpm_lib.datasets.lip_comparison import Rebuilt, check_convention, compare
 from gccpm_lib.datasets.lip_origin import CocoPerson, LipList
 from gccpm_lib.datasets.records import DataError, Person, read_person_image
 from gccpm_lib.files import locked, write_beside
 from gccpm_lib.progress import tqdm
-from gccpm_lib.skeletons import COCO, LIP
 
-# Median distance between LIP's and COCO's joints by the root of the crop's area. Of 38 real persons none is above 0.05.
-ODD_DISTANCE = 0.1  # one person this far off is listed as odd
-WRONG_FILE_DISTANCE = 0.25  # a typical person this far off: the whole csv is of something else
-FEWEST_TO_JUDGE = 20  # persons; of fewer each is judged by itself only
-ODD_OUTSIDE = 0.1  # a joint farther outside the crop than this share of its side is odd
-FULL_SIZE = {"train": 30_462, "val": 10_000}  # LIP's rows
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 REPORT = "lip_from_coco.csv"
-
-
-@dataclass(frozen=True, eq=False)
-class Rebuilt:
-    """What became of LIP's persons, in the order of train's and val's rows.
-
-    table: a row per person. split, name; made; problem, why it couldn't be made, or ""; odd, what to look at, or ""; left,
-    top, width, height of the crop in pixels of the COCO picture; joints, labelled in both; distance, their median in
-    pixels; relative, that by the root of the crop's area; outside, LIP's joints beyond the crop.
-    lip_keypoints (N, 16, 3) and coco_keypoints (N, 17, 3): x, y in pixels of the crop, label.
-    """
-
-    table: pd.DataFrame
-    lip_keypoints: np.ndarray
-    coco_keypoints: np.ndarray
-
-    def summary(self) -> list[str]:
-        """What to tell: persons of each split, those that couldn't be made and why, the odd ones, the distance."""
-        lines = []
-        for split, rows in self.table.groupby("split", sort=False):
-            made = int(rows["made"].sum())
-            full = "" if len(rows) == FULL_SIZE[split] else f" (LIP in full has {FULL_SIZE[split]:,})"
-            lines.append(f"{split}: {made:,} of {len(rows):,} persons are there{full}")
-            kinds = rows.loc[~rows["made"], "problem"].str.split(": ").str[0].value_counts()
-            lines += [f"  could not be made, {kind}: {count:,}" for kind, count in kinds.items()]
-            kinds = rows.loc[rows["made"] & (rows["odd"] != ""), "odd"].value_counts()
-            lines += [f"  odd, {kind}: {count:,}" for kind, count in kinds.items()]
-        compared = self.table[self.table["joints"] > 0]
-        if len(compared):
-            lines.append(
-                f"LIP's joints lie {compared['distance'].median():.1f} px from COCO's (median, {len(compared):,} persons), "
-                f"{100 * compared['relative'].median():.1f} % of the root of the crop's area"
-            )
-        return lines
 
 
 def lip_from_coco(
@@ -85,28 +44,27 @@ def lip_from_coco(
 
     coco_folder: `train2017`, `val2017`, `annotations/person_keypoints_{train,val}2017.json`, or 2014's names.
     labels_folder: lip_{train,val}_set.csv, or lists {train,val}_id.txt, with which there are pictures but no labels; None:
-    lip_folder.
-    partial=True makes what it can from the parts of COCO that are there.
+    lip_folder. partial=True makes what it can from the parts of COCO that are there.
 
     A person whose annotation is missing, of another picture, a crowd, or whose picture can't be read isn't made; its row is
     left out of the csv in lip_folder (one that was there stays beside it as lip_<split>_set_given.csv). lip_from_coco.csv
     lists every person. Pictures that are there are kept, so that the same call goes on after a kill or a full disk; one
     of another size than COCO's box gives is neither used nor replaced. Raises DataError naming file, row and remedy.
     """
+    lip_folder = Path(lip_folder)
     lists = _read_lists(labels_folder or lip_folder)
     ids = [pair for people in lists for pair in people.ids]
     persons, unlabelled = lip_origin.read_coco_persons(coco_folder, {annotation for _, annotation in ids})
     people = [persons.get(annotation) for _, annotation in ids]
-    rebuilt = _compare(lists, ids, people)
+    rebuilt = compare(lists, ids, people, lip_folder)
     for part in lists:
-        _check_convention(part, rebuilt.table)
+        check_convention(part, rebuilt.table)
     paths, there = lip_origin.find_pictures(coco_folder, {image for image, _ in ids})
     if not partial:
         _check_parts(coco_folder, ids, people, unlabelled, paths, there)
-    lip_folder = Path(lip_folder)
     lip_folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(lip_folder.parent, f".{lip_folder.name}.lock"):
-        _cut_all(rebuilt.table, ids, people, paths, lip_folder, lossless, num_threads)
+        _cut_all(rebuilt, ids, people, paths, lossless, num_threads)
         for part in lists:
             _write_rows(part, rebuilt.table, lip_folder)
         _write(lip_folder / REPORT, rebuilt.table.round(4).to_csv(index=False))
@@ -118,53 +76,6 @@ def _read_lists(labels_folder: str | Path) -> list[LipList]:
     if not lists:
         raise DataError(f"{labels_folder}: no lip_train_set.csv or lip_val_set.csv inside; put LIP's label files there")
     return lists
-
-
-def _compare(lists: list[LipList], ids: list[tuple[int, int]], people: list[CocoPerson | None]) -> Rebuilt:
-    """The table as far as labels tell; made is True for who can be cut if the picture is there."""
-    named = [(part.split, name) for part in lists for name in part.names]
-    given = [np.zeros((len(p.names), LIP.num_joints, 3), np.float32) if p.keypoints is None else p.keypoints for p in lists]
-    lip_keypoints = np.concatenate(given)
-    coco_keypoints = np.zeros((len(named), COCO.num_joints, 3), np.float32)
-    rows = []
-    for i, ((split, name), own_ids, person) in enumerate(zip(named, ids, people, strict=True)):
-        row = {"split": split, "name": name, "made": False, "problem": "", "odd": ""}
-        try:
-            left, top, right, bottom = lip_origin.origin_crop(own_ids, person)
-        except DataError as error:
-            rows.append(row | {"problem": str(error)})
-            continue
-        coco_keypoints[i] = np.where(person.keypoints[:, 2:] > 0, person.keypoints - [left, top, 0], 0)
-        place = {"left": left, "top": top, "width": right - left, "height": bottom - top}
-        likeness = _likeness(lip_keypoints[i], coco_keypoints[i], (right - left, bottom - top))
-        rows.append(row | place | likeness | {"made": True})
-    columns = ["left", "top", "width", "height", "joints", "distance", "relative", "outside"]
-    table = pd.DataFrame(rows, columns=["split", "name", "made", "problem", "odd", *columns])
-    whole = ["left", "top", "width", "height", "joints", "outside"]
-    table[whole] = table[whole].astype("Int64")
-    return Rebuilt(table, lip_keypoints, coco_keypoints)
-
-
-def _likeness(lip_points: np.ndarray, coco_points: np.ndarray, size: tuple[int, int]) -> dict:
-    joints, distance, mirrored = lip_origin.distances(lip_points, coco_points)
-    relative = distance / np.sqrt(size[0] * size[1])
-    odd = ""
-    if lip_origin.joints_outside(lip_points, size, ODD_OUTSIDE):
-        odd = "joints far outside the crop"
-    elif relative > ODD_DISTANCE:
-        odd = "right and left changed places" if mirrored < distance / 2 else "far from COCO's joints"
-    outside = lip_origin.joints_outside(lip_points, size)
-    return {"joints": joints, "distance": distance, "relative": relative, "outside": outside, "odd": odd}
-
-
-def _check_convention(part: LipList, table: pd.DataFrame) -> None:
-    """DataError for a csv whose joints as a whole don't lie on COCO's: other coordinates, joint order or rows."""
-    rows = table[(table["split"] == part.split) & (table["joints"] > 0)]
-    if len(rows) >= FEWEST_TO_JUDGE and rows["relative"].median() > WRONG_FILE_DISTANCE:
-        raise DataError(
-            f"{part.path}: joints lie {rows['distance'].median():.0f} px (median) from COCO's of the same person, LIP's "
-            "own about 8: other coordinates, another order of joints or names of other persons; use LIP's own file"
-        )
 
 
 def _check_parts(coco_folder, ids, people, unlabelled: list[str], paths: dict[int, Path], there: set[str]) -> None:
@@ -188,18 +99,16 @@ def _check_parts(coco_folder, ids, people, unlabelled: list[str], paths: dict[in
             )
 
 
-def _cut_all(
-    table: pd.DataFrame, ids, people, paths: dict[int, Path], lip_folder: Path, lossless, num_threads: int
-) -> None:
+def _cut_all(rebuilt: Rebuilt, ids, people, paths: dict[int, Path], lossless: bool, num_threads: int) -> None:
     """Write the pictures that aren't there yet, each COCO picture read once; sets made and problem in the table."""
+    table = rebuilt.table
     wanted = sorted(np.flatnonzero(table["made"]).tolist(), key=lambda i: ids[i])
     by_image = [list(rows) for _, rows in groupby(wanted, key=lambda i: ids[i][0])]
-    targets = [_picture_folder(lip_folder, split) / name for split, name in zip(table["split"], table["name"], strict=True)]
     boxes = table[["left", "top", "width", "height"]].astype(object).to_numpy()
 
     def cut(rows: list[int]) -> list[tuple[int, str]]:
         source = paths.get(ids[rows[0]][0])
-        return list(_cut_picture(source, people[rows[0]], [(i, targets[i], tuple(boxes[i])) for i in rows], lossless))
+        return list(_cut_picture(source, people[rows[0]], [(i, rebuilt.paths[i], tuple(boxes[i])) for i in rows], lossless))
 
     problems = {}
     executor = ThreadPoolExecutor(num_threads)  # reading and writing pictures leaves Python's lock
@@ -210,10 +119,6 @@ def _cut_all(
         executor.shutdown(cancel_futures=True)
     for i, problem in problems.items():
         table.loc[i, ["made", "problem"]] = False, problem
-
-
-def _picture_folder(lip_folder: Path, split: str) -> Path:
-    return lip_folder / "TrainVal_images" / f"{split}_images"
 
 
 def _cut_picture(source: Path | None, person: CocoPerson, crops, lossless: bool) -> Iterator[tuple[int, str]]:

@@ -262,6 +262,11 @@ def test_odd_persons_are_made_and_named(folders):
     ]
     assert rows["distance"].iloc[1] == 12 and rows["relative"].iloc[1] == pytest.approx(12 / (WIDTH * HEIGHT) ** 0.5)
     assert "  odd, far from COCO's joints: 1" in rebuilt.summary()
+    assert rebuilt.table.loc[rebuilt.strangest(3), "odd"].ne("").all() and len(rebuilt.strangest(99)) == 16
+    assert rebuilt.told()["first"].tolist() == rows["name"].tolist()[:3]
+    sizes = rebuilt.by_size()  # all crops are 51x81
+    assert sizes.index.astype(str).tolist() == ["(0.0, 100.0]"] and sizes["persons"].tolist() == [16]
+    assert sizes["distance"].item() == 0 and sizes["nine_of_ten_within"].item() == rebuilt.table["distance"].quantile(0.9)
 
 
 def many(coco: Path, labels: Path) -> list[str]:
