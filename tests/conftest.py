@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.network import GCCPM
-from gccpm_lib.skeletons import COCO
+from gccpm_lib.skeletons import COCO, LIP, SHARED_LIMBS
 from gccpm_lib.training.run import Run
 
 torch.set_num_threads(1)  # networks this small are no faster with more, and much slower beside another program
@@ -129,6 +129,19 @@ def write_coco(folder: Path, joints=COCO.joints, counts=(("train", 4), ("val", 2
                 )
         content = {"images": images, "annotations": annotations, "categories": [category]}
         (folder / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))
+
+
+def lip_rows(labels: Path) -> dict[str, np.ndarray]:
+    """Picture name -> LIP keypoints (16, 3) of each person in a file of `write_coco`, exactly on COCO's; others missing."""
+    joints = [(LIP.find(side, limb), COCO.find(side, limb)) for limb in SHARED_LIMBS for side in ("right", "left")]
+    rows = {}
+    for annotation in json.loads(labels.read_text())["annotations"]:
+        theirs, ours = np.array(annotation["keypoints"]).reshape(-1, 3), np.zeros((16, 3))
+        left, top = (start - 1 for start in annotation["bbox"][:2])  # whole numbers, which need no rounding
+        for in_lip, in_coco in joints:
+            ours[in_lip] = theirs[in_coco] - [left, top, 0]
+        rows[f"{annotation['image_id']}_{annotation['id']}.jpg"] = ours
+    return rows
 
 
 def quiet(_: str) -> None:

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import csv_row, lip_rows, write_coco
 
 from gccpm_lib.__main__ import main
 from gccpm_lib.datasets import coco
 from gccpm_lib.report import profiles
+from gccpm_lib.skeletons import LIP
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -117,3 +119,31 @@ def test_readme_quotes_the_committed_report():
     headline = report["notebooks"]["04_evaluation"]["headline"]
     single, best = (headline[f"PCKh@0.5 Avg. (%), {name}"] for name in ("single scale", "multi-scale and flip"))
     assert f"{single} PCKh@0.5, {best} with multi-scale and flip" in (ROOT / "README.md").read_text()
+
+
+def test_01_cuts_lip_from_coco_and_shows_what_is_odd(tmp_path, monkeypatch):
+    """Validation rows alone: one has right and left changed, one an annotation that COCO doesn't have."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    write_coco(tmp_path / "coco", counts=(("train", 3), ("val", 1)))
+    rows = lip_rows(tmp_path / "coco" / "annotations" / "person_keypoints_train2017.json")
+    names, keypoints = list(rows), list(rows.values())
+    keypoints[0] = keypoints[0][LIP.flip_order]
+    (tmp_path / "labels").mkdir()
+    table = "".join(csv_row(name, k) for name, k in zip([*names[:5], "3_777.jpg"], keypoints, strict=True))
+    (tmp_path / "labels" / "lip_val_set.csv").write_text(table)
+    parameters = "{dataset_folder: lip, coco_folder: coco, labels_folder: labels, splits: [val], input_size: [64, 64]}"
+    profile = tmp_path / "notebooks" / "profiles" / "cut.yaml"
+    profile.write_text(f"title: Cut\nnotebooks:\n  01_data_prep: {parameters}\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "--profile", "cut"]) == 0
+    found = json.loads((tmp_path / "reports" / "cut" / "metrics.json").read_text())["notebooks"]["01_data_prep"]
+    assert found["headline"] == {"validation persons": 5}
+    assert found["metrics"]["lip_from_coco"]["told"][:3] == [
+        "val: 5 of 6 persons are there (LIP in full has 10,000)",
+        "  odd, right and left changed places: 1",
+        "  could not be made, COCO has no such annotation: 1",
+    ]
+    page = (tmp_path / "reports" / "cut" / "01_data_prep.html").read_text()
+    assert "1_10.jpg" in page and "3_777.jpg" in page
+    assert (tmp_path / "reports" / "cut" / "figures" / "01_data_prep_odd.png").is_file()

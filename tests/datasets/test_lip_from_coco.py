@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import csv_row, write_coco
+from conftest import csv_row, lip_rows, write_coco
 
 from gccpm_lib.__main__ import main
 from gccpm_lib.datasets import DataError, lip, lip_from_coco
@@ -83,16 +83,8 @@ def change(path: Path, edit) -> None:
     path.write_text(json.dumps(content))
 
 
-def lip_rows(labels: Path) -> dict[str, str]:
-    """Name -> csv row of every annotation of a label file, LIP's joints exactly on COCO's, moved by a crop's corner."""
-    rows = {}
-    for annotation in json.loads(labels.read_text())["annotations"]:
-        theirs, ours = np.array(annotation["keypoints"]).reshape(-1, 3), np.zeros((16, 3))
-        left, top = (start - 1 for start in annotation["bbox"][:2])  # whole numbers, which need no rounding
-        ours[IN_LIP] = theirs[IN_COCO] - [left, top, 0]
-        name = f"{annotation['image_id']}_{annotation['id']}.jpg"
-        rows[name] = csv_row(name, ours)
-    return rows
+def csv_rows(labels: Path) -> list[str]:
+    return [csv_row(name, keypoints) for name, keypoints in lip_rows(labels).items()]
 
 
 @pytest.fixture
@@ -100,7 +92,7 @@ def folders(tmp_path):
     """COCO with 12 + 4 persons, and LIP's csv files: val has 2 persons of each COCO split, in no order of ids."""
     coco, labels = tmp_path / "coco", tmp_path / "labels"
     write_coco(coco, counts=(("train", 6), ("val", 2)))
-    train, val = (list(lip_rows(coco / f"annotations/person_keypoints_{s}2017.json").values()) for s in ("train", "val"))
+    train, val = (csv_rows(coco / f"annotations/person_keypoints_{split}2017.json") for split in ("train", "val"))
     labels.mkdir()
     (labels / "lip_train_set.csv").write_text("".join(train[:-2] + val[2:]))
     (labels / "lip_val_set.csv").write_text("".join([val[1], train[-1], val[0], train[-2]]))
@@ -279,7 +271,7 @@ def many(coco: Path, labels: Path) -> list[str]:
         (coco / f"{split}2017").rmdir()
     (coco / "annotations").rmdir()
     write_coco(coco, counts=(("train", 12), ("val", 1)))
-    rows = list(lip_rows(coco / "annotations/person_keypoints_train2017.json").values())
+    rows = csv_rows(coco / "annotations/person_keypoints_train2017.json")
     (labels / "lip_val_set.csv").write_text("".join(rows))
     return rows
 
