@@ -2,7 +2,7 @@
 
 A box is x, y, w, h in picture pixels and a score. Files are COCO's: results, [{"image_id" or "file_name", "bbox", "score"}]
 (of a video: "file_name" and "frame", from 0), or labels, {"images", "annotations"}. They are matched by bare file name,
-else by image id: the number that is a picture's name, as in 000000000139.jpg.
+else by image id: a picture's name, with or without its suffix, or the number that is its name, as in 000000000139.jpg.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ from torch import nn
 
 from gccpm_lib import checkpoints
 from gccpm_lib.cli.inputs import Frame, Source
-from gccpm_lib.datasets.coco_boxes import box_numbers
-from gccpm_lib.datasets.coco_labels import PERSON, load_labels, read_json
-from gccpm_lib.datasets.records import DataError
+from gccpm_lib.datasets.coco_boxes import box_numbers, known_size, label_extents
+from gccpm_lib.datasets.coco_labels import PERSON, Labels, load_labels, read_json, stack_keypoints
+from gccpm_lib.datasets.picture_names import bare, near_miss
+from gccpm_lib.datasets.records import DataError, Person
 
 DETECTOR_BATCH = 4  # pictures: a detector's maps are some hundred megabytes each
 SECONDS_TO_WAIT = 30  # for an answer, before a download is given up
@@ -35,6 +36,7 @@ class WholePictures:
     """Every picture is one person."""
 
     ids: dict[str, int] = field(default_factory=dict)
+    labelled: dict[str, Person] = field(default_factory=dict)
 
     def boxes_of(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """One box (1, 5) for every frame, all of it, with the score 1."""
@@ -46,7 +48,8 @@ class BoxFile:
     """The boxes of a file, for the given sources."""
 
     boxes: dict[tuple[str, int | None], np.ndarray]  # by source and number of the frame: (N, 5) x, y, w, h, score
-    ids: dict[str, int]  # image ids by picture, {} where the file doesn't tell them
+    ids: dict[str, int]  # image ids by picture, as far as the file tells them
+    labelled: dict[str, Person]  # by picture: the size and labels by which its frame is known, see `records.frame_of`
 
     def boxes_of(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """Boxes (N, 5) of every frame, (0, 5) where the file has none."""
@@ -60,12 +63,13 @@ def read_boxes(path: str | Path, sources: Sequence[Source], min_score: float = 0
     for a file without a box for any of the sources.
     """
     content = read_json(path)
-    rows = list(_result_rows(path, content) if isinstance(content, list) else _label_rows(path))
+    labels = None if isinstance(content, list) else load_labels(path)
+    rows = list(_result_rows(path, content) if labels is None else _label_rows(labels))
     numbers, kinds = _numbers(sources), {source.name: source.kind for source in sources}
     found, ids, full_names = {}, {}, {}
     for where, row in rows:
-        full_name = row.get("file_name", numbers.get(row.get("image_id"), ""))
-        name = Path(full_name).name
+        full_name = row["file_name"] if "file_name" in row else numbers.get(row["image_id"], "")
+        name = bare(full_name)
         if name not in kinds or row["score"] < min_score:
             continue
         if full_names.setdefault(name, full_name) != full_name:
@@ -74,12 +78,32 @@ def read_boxes(path: str | Path, sources: Sequence[Source], min_score: float = 0
         found.setdefault((name, frame), []).append((*box_numbers(where, row.get("bbox")), row["score"]))
         ids[name] = row.get("image_id")
     if not found:
+        near = near_miss(sources[0].name, (bare(row.get("file_name", "")) for _, row in rows))
         raise DataError(
-            f"{path}: no box with a score of {min_score:g} or more for {sources[0].name} or any other input; boxes are "
-            "matched by file_name, or by image_id where it is the number that the picture is named by"
+            f"{path}: no box with a score of {min_score:g} or more for {sources[0].name}{near} or any other input; boxes "
+            "of persons (category_id 1) are matched by file_name, or by image_id where it is the picture's name or number"
         )
     boxes = {key: np.array(rows, dtype=np.float64) for key, rows in found.items()}
-    return BoxFile(boxes, {} if None in ids.values() else ids)
+    ids = {name: number for name, number in ids.items() if type(number) is int}
+    return BoxFile(boxes, ids, {} if labels is None else _labelled(labels, sources, ids))
+
+
+def _labelled(labels: Labels, sources: Sequence[Source], ids: dict[str, int]) -> dict[str, Person]:
+    """What the label file says about the frame of each picture whose image it knows."""
+    jointed, extents = [a for a in labels.annotations if a.get("keypoints")], {}
+    with contextlib.suppress(DataError):  # joints aren't needed here, and are checked where they are
+        extents = label_extents(labels, jointed, stack_keypoints(labels, jointed))
+    return {
+        source.name: Person(
+            Path(source.path),
+            np.zeros((0, 3), np.float32),
+            image_id=ids[source.name],
+            picture_size=known_size(labels.images[ids[source.name]]),
+            label_extent=extents.get(ids[source.name]),
+        )
+        for source in sources
+        if source.kind == "picture" and source.name in ids
+    }
 
 
 def number_of(source: Source) -> int | None:
@@ -88,9 +112,9 @@ def number_of(source: Source) -> int | None:
     return int(stem) if source.kind == "picture" and stem.isascii() and stem.isdigit() else None
 
 
-def _numbers(sources: Sequence[Source]) -> dict[int, str]:
-    """Names by number. DataError for 1.jpg beside 001.jpg."""
-    names = {}
+def _numbers(sources: Sequence[Source]) -> dict[int | str, str]:
+    """Names by what an image_id may be: the name, that without suffix, its number. DataError for 1.jpg beside 001.jpg."""
+    names = {Path(source.name).stem: source.name for source in sources} | {source.name: source.name for source in sources}
     for source in sources:
         number = number_of(source)
         if number is not None and names.setdefault(number, source.name) != source.name:
@@ -104,7 +128,7 @@ def _result_rows(path: str | Path, rows: list) -> Iterator[tuple[str, dict]]:
         where = f"{path}, row {number}"
         if not isinstance(row, dict) or not isinstance(row.get("file_name", ""), str):
             raise DataError(f"{where}: no row with a bbox and a file_name or image_id; write it again")
-        if "file_name" not in row or "image_id" in row:
+        if "file_name" not in row and not isinstance(row.get("image_id"), str):
             _whole_number(where, row, "image_id")
         score = row.get("score", 1.0)
         if type(score) not in (int, float) or not math.isfinite(score):
@@ -122,9 +146,8 @@ def _whole_number(where: str, row: dict, key: str) -> int:
     return row[key]
 
 
-def _label_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
+def _label_rows(labels: Labels) -> Iterator[tuple[str, dict]]:
     """Place and row of every person in a label file, with the picture's name."""
-    labels = load_labels(path)
     for annotation in labels.annotations:
         if annotation.get("iscrowd"):
             continue
@@ -153,6 +176,7 @@ class Detector:
     min_score: float
     device: str = "cpu"
     ids: dict[str, int] = field(default_factory=dict)  # it knows of no image ids
+    labelled: dict[str, Person] = field(default_factory=dict)
 
     def boxes_of(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """Boxes (N, 5) of the persons in every frame, falling in score."""

@@ -6,14 +6,14 @@ A damaged source raises nothing while it is read: its frame carries the error, a
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from gccpm_lib.datasets.records import DataError, read_image
+from gccpm_lib.datasets.records import DataError, Person, read_image, read_person_image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -100,15 +100,19 @@ def _open(source: Source) -> cv2.VideoCapture:
         cv2.utils.logging.setLogLevel(level)
 
 
-def read_frames(sources: Sequence[Source]) -> Iterator[Frame]:
-    """The frames of all sources in order; what can't be read, or ends too early, comes as a frame with an error."""
+def read_frames(sources: Sequence[Source], labelled: Mapping[str, Person] | None = None) -> Iterator[Frame]:
+    """The frames of all sources in order; what can't be read, or ends too early, comes as a frame with an error.
+
+    labelled: pictures, by name, that are read in the frame of somebody's labels, see `read_person_image`.
+    """
     for source in sources:
-        yield from [_picture(source)] if source.kind == "picture" else _moving(source)
+        own = (labelled or {}).get(source.name)
+        yield from [_picture(source, own)] if source.kind == "picture" else _moving(source)
 
 
-def _picture(source: Source) -> Frame:
+def _picture(source: Source, labelled: Person | None) -> Frame:
     try:
-        return Frame(source, 0, 0.0, read_image(source.path))
+        return Frame(source, 0, 0.0, read_person_image(labelled) if labelled else read_image(source.path))
     except DataError as error:
         return Frame(source, 0, 0.0, None, str(error))
     except cv2.error as error:  # more pixels than OpenCV takes

@@ -24,7 +24,7 @@ class Predicted:
 
     source: Source
     number: int | None  # of the frame within its video, from 0; None for a picture
-    image_id: int
+    image_id: int | None  # None: it isn't known
     keypoints: np.ndarray  # (N, K, 3) x, y in picture pixels, score
     scores: list[float]  # (N,) of the persons
 
@@ -91,13 +91,11 @@ def check_writable(paths: Iterable[Path], inputs: Iterable[str | Path]) -> None:
 
 
 def image_ids(sources: Sequence[Source], known: Mapping[str, int]) -> dict[str, int]:
-    """Image id by picture: the known ones, else the numbers that all pictures are named by; {}: to be counted.
+    """Image id by picture: the known ones, else the numbers that all pictures are named by. No other has one.
 
-    With a video among the sources they are always counted, since every frame needs one.
+    A number made up here would be some other picture's in a label file.
     """
-    numbers = {source.name: number_of(source) for source in sources}
-    if any(source.kind != "picture" for source in sources):
-        return {}
+    numbers = {source.name: number_of(source) for source in sources if source.kind == "picture"}
     if known or None in numbers.values() or len(set(numbers.values())) < len(numbers):
         return dict(known)
     return numbers
@@ -114,13 +112,17 @@ def write_keypoints(path: Path, found: Sequence[Predicted]) -> Path:
 
 
 def result_rows(predicted: Predicted) -> list[dict]:
-    """Rows of a COCO results file: the joints' scores are the third numbers; also file_name and, for a video, frame."""
+    """Rows of a COCO results file: the joints' scores are the third numbers; also file_name and, for a video, frame.
+
+    Without image_id where that isn't known: `evaluate_coco` goes by file_name.
+    """
     frame = {} if predicted.number is None else {"frame": predicted.number}
+    known = {} if predicted.image_id is None else {"image_id": predicted.image_id}
     rows = []
     for keypoints, score in zip(predicted.keypoints, predicted.scores, strict=True):
         triples = np.column_stack([keypoints[:, :2].round(2), keypoints[:, 2].round(4)])
-        row = {"image_id": predicted.image_id, "category_id": PERSON, "keypoints": triples.ravel().tolist(), "score": score}
-        rows.append(row | {"file_name": predicted.source.name} | frame)
+        row = {"category_id": PERSON, "keypoints": triples.ravel().tolist(), "score": score}
+        rows.append(known | row | {"file_name": predicted.source.name} | frame)
     return rows
 
 

@@ -128,18 +128,18 @@ def _run(options, sources, finder: Finder, predictor: PosePredictor, path: Path,
     ids = outputs.image_ids(sources, finder.ids)
     found, num_problems, stopped, started = [], 0, False, time.perf_counter()
     counts = [source.num_frames for source in sources]
-    outcomes = _outcomes(batches(read_frames(sources), options.batch_size), predictor, finder)
+    outcomes = _outcomes(batches(read_frames(sources, finder.labelled), options.batch_size), predictor, finder)
     outcomes = _smoothed(outcomes) if options.smooth else outcomes
     bar = tqdm(total=sum(counts) if all(counts) else None, desc="predict", unit="frame", leave=False)
     try:
         with bar, outputs.Drawings(drawn, predictor.recipe.skeleton) as drawings:
-            for position, outcome in enumerate(outcomes, 1):
+            for outcome in outcomes:
                 num_problems += len(outcome.problems)
                 for problem in outcome.problems:
                     tqdm.write(f"gccpm: {problem}", file=sys.stderr)
                 if outcome.keypoints is not None:
                     drawings.add(outcome.frame, outcome.keypoints)
-                    found.append(_predicted(outcome, ids.get(outcome.frame.source.name, position)))
+                    found.append(_predicted(outcome, ids.get(outcome.frame.source.name)))
                     bar.update()
     except KeyboardInterrupt:
         stopped = True
@@ -189,7 +189,7 @@ def _smoothed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         yield Outcome(outcome.frame, outcome.boxes, keypoints, outcome.problems)
 
 
-def _predicted(outcome: Outcome, image_id: int) -> Predicted:
+def _predicted(outcome: Outcome, image_id: int | None) -> Predicted:
     frame, keypoints = outcome.frame, outcome.keypoints
     scores = [person_score(own) * float(box[4]) for own, box in zip(keypoints, outcome.boxes, strict=True)]
     return Predicted(frame.source, frame.number, image_id, keypoints, scores)

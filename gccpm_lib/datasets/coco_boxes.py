@@ -53,7 +53,7 @@ def known_size(image: dict) -> tuple[int, int] | None:
 
 def label_extents(labels: Labels, annotations: list[dict], points: np.ndarray) -> dict[int, tuple[float, float]]:
     """Largest x and y of the labelled joints (N, K, 3) of these annotations in each picture, by image id."""
-    if labels.images is None:
+    if labels.images is None or not points.size:
         return {}
     images, index = np.unique([a["image_id"] for a in annotations], return_inverse=True)
     extents = np.zeros((len(images), 2))

@@ -51,6 +51,14 @@ def test_results_are_matched_by_file_name(tmp_path):
     assert found == [[[5, 6, 7, 8.5, 0.25]], [[1, 2, 3, 4, 0.5], [9, 9, 9, 9, 1]], []] and ids == {}
 
 
+def test_texts_as_image_ids_are_names(tmp_path):
+    texts = ["a", "b.jpg", "anything", "007"]
+    rows = [{"image_id": text, "bbox": [number, 2, 3, 4]} for number, text in enumerate(texts)]
+    rows[2] |= {"file_name": "set\\c.jpg"}
+    found, ids = boxes_in(tmp_path, rows, [picture(name) for name in ("a.jpg", "b.jpg", "c.jpg", "007.jpg")])
+    assert [own[0][0] for own in found] == [0, 1, 2, 3] and ids == {}
+
+
 def test_results_are_matched_by_the_number_in_the_pictures_name(tmp_path):
     rows = [{"image_id": 139, "bbox": [1, 2, 3, 4], "score": 0.5}, {"image_id": 7, "bbox": [5, 6, 7, 8], "score": 0.9}]
     sources = [picture("000000000139.jpg"), picture("a7.jpg"), picture("7.png")]
@@ -103,7 +111,9 @@ def test_boxes_below_the_least_score_are_left_out(tmp_path):
         ([], "no box"),
         (["a.jpg"], "row 1: no row with a bbox"),
         ([{"bbox": [1, 2, 3, 4]}], "row 1: image_id None is not a whole number"),
-        ([{"image_id": "a", "bbox": [1, 2, 3, 4]}], "row 1: image_id 'a' is not a whole number"),
+        ([{"image_id": "z", "bbox": [1, 2, 3, 4]}], "no box .* for a.jpg or any other input"),
+        ([{"image_id": [1], "bbox": [1, 2, 3, 4]}], r"row 1: image_id \[1\] is not a whole number"),
+        ([{"file_name": "A.JPG", "bbox": [1, 2, 3, 4]}], r"for a.jpg \('A.JPG' is there: it differs in case\) or"),
         ([{"file_name": 3, "bbox": [1, 2, 3, 4]}], "row 1: no row with a bbox"),
         ([{"file_name": "a.jpg", "bbox": [1, 2, 3]}], "row 1: bbox must be four finite numbers"),
         ([{"file_name": "a.jpg", "keypoints": []}], "row 1: bbox must be four finite numbers"),

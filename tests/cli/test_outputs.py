@@ -108,7 +108,7 @@ def test_an_input_is_not_written_over(tmp_path, monkeypatch):
 def test_image_ids_are_the_known_ones_or_the_pictures_numbers(names, known, expected):
     sources = [Source("picture", name) for name in names]
     assert image_ids(sources, known) == expected
-    assert image_ids([*sources, CLIP], known) == {}
+    assert image_ids([*sources, CLIP], known) == expected  # a video's frames have none
 
 
 def test_a_csv_has_one_row_per_picture_and_frame(tmp_path):
@@ -119,15 +119,15 @@ def test_a_csv_has_one_row_per_picture_and_frame(tmp_path):
 
 
 def test_results_have_every_person_with_scores_and_names(tmp_path):
-    found = [Predicted(A, None, 7, poses(2), [0.5, 0.25]), Predicted(CLIP, 0, 8, poses(0), [])]
-    found.append(Predicted(CLIP, 3, 9, poses(), [0.75]))
+    found = [Predicted(A, None, 7, poses(2), [0.5, 0.25]), Predicted(CLIP, 0, None, poses(0), [])]
+    found.append(Predicted(CLIP, 3, None, poses(), [0.75]))
     rows = json.loads(write_keypoints(tmp_path / "o.json", found).read_text())
-    assert [(row["image_id"], row["file_name"], row.get("frame"), row["score"]) for row in rows] == [
+    assert [(row.get("image_id"), row["file_name"], row.get("frame"), row["score"]) for row in rows] == [
         (7, "a.jpg", None, 0.5),
         (7, "a.jpg", None, 0.25),
-        (9, "clip.avi", 3, 0.75),
+        (None, "clip.avi", 3, 0.75),
     ]
-    assert {row["category_id"] for row in rows} == {1}
+    assert {row["category_id"] for row in rows} == {1} and "image_id" not in rows[2]
     keypoints = np.reshape(rows[1]["keypoints"], (16, 3))
     np.testing.assert_allclose(keypoints[:, :2], poses(2)[1, :, :2], atol=0.005)
     assert (keypoints[:, 2] == 0.1235).all()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import cut, frames_in, lively_network, noise_picture, write_video
+from PIL import Image
 
 from gccpm_lib import weight_files
 from gccpm_lib.__main__ import main
@@ -70,7 +71,7 @@ def test_results_are_those_of_the_predictor(predict, pictures, checkpoint):
     assert predict(pictures, "--multiscale", "--flip", "--output-name", "deep/o.json") == 0
     predictor = open_predictor(checkpoint, scales=(0.75, 1.0, 1.25), flip=True)
     rows = rows_in("deep/o.json")
-    assert [(row["file_name"], row["image_id"]) for row in rows] == [("a.jpg", 1), ("b.png", 2)]
+    assert [row["file_name"] for row in rows] == ["a.jpg", "b.png"] and not any("image_id" in row for row in rows)
     for row in rows:
         (expected,) = predictor.predict(cv2.imread(str(pictures / row["file_name"])))
         np.testing.assert_allclose(np.reshape(row["keypoints"], (16, 3)), expected, atol=0.006)
@@ -81,7 +82,7 @@ def test_a_video_is_predicted_frame_by_frame_and_drawn(predict, tmp_path, capsys
     clip = write_video(tmp_path / "clip.avi", 5)
     assert predict(clip, "--batch-size", 2, "--visualize", "drawn") == 0
     rows = rows_in("predictions.json")
-    assert [(row["file_name"], row["frame"], row["image_id"]) for row in rows] == [("clip.avi", i, i + 1) for i in range(5)]
+    assert [(row["file_name"], row["frame"]) for row in rows] == [("clip.avi", i) for i in range(5)]
     frames, rate = frames_in("drawn/clip.mp4")
     assert len(frames) == 5 and rate == 12.5 and frames[0].shape == (48, 64, 3)
     assert capsys.readouterr().out.startswith("5 frames predicted, 5 persons")
@@ -117,6 +118,25 @@ def test_image_ids_are_those_of_the_label_file(predict, pictures):
     Path("labels.json").write_text(json.dumps(labels))
     assert predict(pictures, "--boxes", "labels.json") == 0
     assert [row["image_id"] for row in rows_in("predictions.json")] == [41]
+
+
+def test_a_picture_with_an_exif_tag_is_predicted_in_the_frame_of_the_label_file(predict, tmp_path, checkpoint):
+    """The same pixels, told to be turned on display or not, under labels of the size as stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = []
+    for name, tag in (("plain", Image.Exif()), ("turned", exif)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(noise_picture(40, 60)).save(tmp_path / name / "p.jpg", exif=tag, quality=95)
+        image = {"id": 1, "file_name": "p.jpg", "width": 60, "height": 40}
+        labels = {"images": [image], "annotations": [{"id": 1, "image_id": 1, "bbox": [25, 5, 30, 30]}]}
+        Path("labels.json").write_text(json.dumps(labels))
+        assert predict(tmp_path / name, "--boxes", "labels.json", "--output-name", f"{name}.json") == 0
+        found.append(rows_in(f"{name}.json"))
+    assert found[0] == found[1]
+    image |= {"width": 50}
+    Path("labels.json").write_text(json.dumps(labels))
+    assert predict(tmp_path / "turned", "--boxes", "labels.json") == 1
 
 
 def test_a_box_outside_its_picture_is_told_and_the_others_are_done(predict, pictures, capsys):
