@@ -206,13 +206,6 @@ def test_a_neighbour_is_whoever_covers_most_of_the_box():
     np.testing.assert_allclose(shares, [0.25, 0.3, 0.3, 0, 0])
 
 
-def test_readme_quotes_the_shipped_networks_card():
-    card = weight_files.find(weight_files.SHIPPED_NETWORK).with_suffix(".md").read_text()
-    single, flip = re.search(r"^\| 12 limb joints \| (.*?) \| (.*?) \|", card, re.M).groups()
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert f"12 limb joints {single} PCKh@0.5, {flip} with flip" in readme
-
-
 def test_the_shipped_networks_card_is_of_the_shipped_file():
     for name in weight_files.shipped_networks():
         file = weight_files.find(name)
