@@ -3,6 +3,7 @@
 import ast
 import json
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -26,14 +27,20 @@ def lines_of(cell):
     return "".join(cell["source"]).splitlines()
 
 
+def git(folder, *command):
+    return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_tells_a_story(path):
-    code, prose = cells(path, "code"), cells(path, "markdown")
+def test_what_git_stores_has_no_outputs(path):
+    """On disk a notebook may show what somebody's work in it left."""
+    try:
+        stored = json.loads(git(ROOT, "show", f":./notebooks/{path.name}"))
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not in a git repository")
+    code = [cell for cell in stored["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-    assert 12 <= len(code) <= 30
-    assert not [line for cell in code for line in lines_of(cell) if line.startswith(("def ", "class "))]
-    words = sum(len(line.split()) for cell in prose for line in lines_of(cell))
-    assert words >= 5 * sum(len(lines_of(cell)) for cell in code)
+    assert stored["metadata"].keys() == {"kernelspec"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
