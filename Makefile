@@ -32,6 +32,7 @@ check: .venv/ready
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	.venv/bin/python -m pip install --quiet --no-deps -e .
+	.venv/bin/jupyter server extension enable --sys-prefix gccpm_lib.report.autosave >/dev/null 2>&1
 	touch $@
 
 # uv, because its lock holds for every supported Python and system at once. It keeps the versions that the file has.
