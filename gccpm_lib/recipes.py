@@ -278,6 +278,13 @@ def changes(recipe: Recipe) -> dict[str, object]:
     return {name: value for name, value in own.items() if name != "skeleton" and value != named[name]}
 
 
+def told_changes(recipe: Recipe) -> str:
+    """`changes` in a line, such as "lip-modern with base_lr 0.002 (recipe: 0.001)"; "lip-modern as it is" without any."""
+    named = get_recipe(recipe.name)
+    told = [f"{name} {value} (recipe: {getattr(named, name)})" for name, value in changes(recipe).items()]
+    return f"{recipe.name} with {', '.join(told)}" if told else f"{recipe.name} as it is"
+
+
 def check_input_size(recipe: Recipe) -> None:
     """ValueError for an input size that isn't whole cells, or that the recipe's crop can't have."""
     size = recipe.input_size

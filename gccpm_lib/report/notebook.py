@@ -14,6 +14,7 @@ from pathlib import Path
 from gccpm_lib import provenance
 from gccpm_lib.files import write_beside
 from gccpm_lib.report.checks import EXPLORED, check_by_hand
+from gccpm_lib.report.profiles import read_profile
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FIGURE_LIMIT_BYTES = 300_000
@@ -48,11 +49,33 @@ def begin(names: Mapping) -> Path:
     return run_folder(names["experiment_name"])
 
 
+def filled(parameters: Mapping[str, object]) -> dict[str, object]:
+    """A notebook's globals -> what a profile gives for its parameters that are None; {} where the parameter profile is "".
+
+    For a notebook that is opened by hand. The runner gives all values itself, and "" for the profile, so that no other
+    profile's values come in. Prints where the notebook's own value is kept. ValueError where the profile lacks the page.
+    """
+    name, page = parameters["profile"], parameters["page_name"]
+    if not name:
+        return {}
+    pages = read_profile(project_root(), name).notebooks
+    if page not in pages:
+        raise ValueError(f"page_name {page!r}: not in profile {name}; known: {', '.join(pages)}; or give profile = ''")
+    given = {key: value for key, value in pages[page].items() if key != "profile"}
+    for key, value in given.items():
+        if parameters[key] not in (None, value):
+            print(f"{key} = {parameters[key]!r}, as above; profile {name} has {value!r}")
+    return {key: value for key, value in given.items() if parameters[key] is None}
+
+
 def run_folder(experiment_name: str) -> Path:
     """The folder of one experiment's working files, made if missing.
 
     runs/<experiment_name> belongs to `gccpm reproduce`; a notebook run by hand gets runs/explore/<experiment_name>.
+    ValueError without a name.
     """
+    if not experiment_name:
+        raise ValueError("experiment_name: name the folder under runs/, or give the parameter profile")
     folder = project_root() / "runs" / ("" if made_for_report() else EXPLORED) / experiment_name
     folder.mkdir(parents=True, exist_ok=True)
     return folder

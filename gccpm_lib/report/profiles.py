@@ -131,15 +131,20 @@ def _checked_needs(path: Path, needs: Mapping, order: list[str]) -> dict[str, tu
 
 
 def _checked_parameters(root: Path, path: Path, name: str, source: str, given: dict, origins: dict) -> dict:
-    """One page's parameters, types checked, experiment_name and page_name added where the notebook declares them."""
+    """One page's parameters, types checked; the names of experiment and page added where the notebook declares them.
+
+    So is profile "": what the profile doesn't give is the notebook's default, not another profile's value.
+    """
     file = root / "notebooks" / f"{source}.ipynb"
     if not file.is_file():
         expect_known(source, sorted(other.stem for other in file.parent.glob("*.ipynb")), str(path), "notebook")
     known = {parameter.name: parameter for parameter in read_parameters(read_notebook(file), str(file))}
-    own = {"experiment_name": path.stem, "page_name": name}
+    own = {"experiment_name": path.stem, "page_name": name, "profile": ""}
     checked = {key: value for key, value in own.items() if key in known}
     for key, value in given.items():
         where = origins.get((name, key), f"{path}: {name}")
+        if key == "profile":
+            raise ValueError(f"{where}: profile is for notebooks opened by hand; run gccpm reproduce --profile {value}")
         expect_known(key, known, where, f"parameter of {name}")
         checked[key] = checked_value(known[key], value, where)
     return checked
@@ -261,6 +266,13 @@ def _comment(statement: ast.stmt, lines: list[str]) -> str:
     behind = lines[statement.end_lineno - 1].encode()[statement.end_col_offset :].decode().strip()
     above = lines[statement.lineno - 2].strip() if statement.lineno > 1 else ""
     return next((text.lstrip("# ") for text in (behind, above) if text.startswith("#")), "")
+
+
+def all_parameters(root: Path, profile: Profile, name: str) -> dict[str, object]:
+    """Every parameter that a page's notebook runs with: the notebook's defaults, and over them the profile's values."""
+    source = source_notebook(root, profile, name)
+    defaults = {parameter.name: parameter.value for parameter in read_parameters(read_notebook(source), str(source))}
+    return {**defaults, **profile.notebooks[name]}
 
 
 def notebook_folder(root: Path, profile: Profile) -> Path:

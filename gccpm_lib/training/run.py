@@ -7,7 +7,7 @@ depend on the position alone, so that the end is the same as without an interrup
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,13 @@ class Run:
     @property
     def checkpoint_file(self) -> Path:
         return Path(self.output_folder) / "checkpoint.pt"
+
+
+def from_parameters(parameters: Mapping[str, object], **own) -> Run:
+    """The run that a notebook's parameters ask for: those with a field's name that aren't None; own goes before."""
+    names = {field.name for field in dataclasses.fields(Run)}
+    given = {name: value for name, value in parameters.items() if name in names and value is not None}
+    return Run(**{**given, **own})
 
 
 def empty_sums() -> dict:
