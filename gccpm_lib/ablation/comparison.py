@@ -9,7 +9,7 @@ augmentation, and start from the same weights wherever they have the same layers
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 
 from gccpm_lib import checkpoints
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.evaluation import joint_errors
+from gccpm_lib.evaluation import bootstrap, joint_errors
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.network import GCCPM, count_macs, count_parameters
 from gccpm_lib.prediction.predictor import PosePredictor
@@ -28,6 +28,9 @@ from gccpm_lib.skeletons import LIP, Skeleton
 from gccpm_lib.timing import interleaved
 from gccpm_lib.training.loop import train
 from gccpm_lib.training.run import Run
+
+LEVEL = 0.05  # how often a whole table of differences may call one resolved that is chance in the choice of images
+REPEATS = 10_000  # draws: a table of many comparisons asks for p-values far below LEVEL
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,15 @@ class Difference:
     """How much more of the joints one variant finds than another, in percentage points, over the same persons."""
 
     gain: float
-    low: float  # 95 % bootstrap interval over persons, all seeds of a person drawn together
+    low: float  # 95 % bootstrap interval over images, with all persons and seeds of an image; of this difference alone
     high: float
     by_seed: tuple[float, ...]
+    p_value: float  # of no difference, over images; `corrected` adjusts it for the number of comparisons
 
     @property
     def resolved(self) -> bool:
-        """The interval leaves zero out and every seed says the same: neither persons nor seeds alone explain it."""
-        return (self.low > 0 and min(self.by_seed) > 0) or (self.high < 0 and max(self.by_seed) < 0)
+        """The p-value is below LEVEL and every seed has the sign of the gain: neither images nor seeds alone explain it."""
+        return self.p_value < LEVEL and all(gain * self.gain > 0 for gain in self.by_seed)
 
     @property
     def verdict(self) -> str:
@@ -150,20 +154,31 @@ def found_percent(errors: np.ndarray) -> float:
     return float(100 * (errors[scored] <= 1).mean()) if scored.any() else float("nan")
 
 
-def difference(errors: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Difference:
-    """Errors of two variants, (S, N, K) both, on the same persons -> their paired difference.
+def difference(
+    errors: np.ndarray, baseline: np.ndarray, images: np.ndarray | None = None, seed: int = 0, repeats: int = REPEATS
+) -> Difference:
+    """Errors of two variants, (S, N, K) both, on the same persons -> their paired difference, its p-value as it is.
 
-    Persons are drawn with replacement and bring along their joints of all seeds. Joints that are scored in one of the two
-    alone count in neither. nan throughout where nothing is scored.
+    Images are drawn with replacement and bring along the joints of their persons in all seeds; images (N,) as
+    `bootstrap.images_of` gives them, None: one person each. Joints that are scored in one of the two alone count in
+    neither. nan throughout where nothing is scored.
     """
     unscored = np.isnan(errors) | np.isnan(baseline)
     ours, theirs = (np.where(unscored, np.nan, e) for e in (errors, baseline))
     by_seed = tuple(found_percent(a) - found_percent(b) for a, b in zip(ours, theirs, strict=True))
     if unscored.all():
-        return Difference(np.nan, np.nan, np.nan, by_seed)
+        return Difference(np.nan, np.nan, np.nan, by_seed, np.nan)
     flat = [e.transpose(1, 0, 2).reshape(e.shape[1], -1) for e in (ours, theirs)]  # (N, S K)
-    interval = evaluation.paired_interval(*flat, joints=range(flat[0].shape[1]), threshold=1.0, seed=seed)
-    return Difference(*interval, by_seed)
+    joints = range(flat[0].shape[1])
+    gain, drawn = evaluation.paired_draws(*flat, joints, threshold=1.0, repeats=repeats, seed=seed, images=images)
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Difference(gain, float(low), float(high), by_seed, bootstrap.p_value(drawn))
+
+
+def corrected(differences: Mapping[Hashable, Difference]) -> dict[Hashable, Difference]:
+    """All differences of one table -> the same with their p-values adjusted for how many they are, after Holm."""
+    adjusted = bootstrap.holm([d.p_value for d in differences.values()])
+    return {key: replace(d, p_value=float(p)) for (key, d), p in zip(differences.items(), adjusted, strict=True)}
 
 
 def comparisons(variants: Sequence[Variant]) -> list[tuple[Variant, Variant]]:
@@ -179,7 +194,7 @@ def comparisons(variants: Sequence[Variant]) -> list[tuple[Variant, Variant]]:
 
 
 def difference_table(differences: dict) -> pd.DataFrame:
-    """A row per difference: gain, its interval, the seeds' own gains and the verdict. Keys are names or pairs of names."""
+    """A row per difference: gain, interval, the seeds' own gains, p-value, verdict. Keys are names or pairs of names."""
     return pd.DataFrame(
         {
             key if isinstance(key, str) else " against ".join(key): {
@@ -187,6 +202,7 @@ def difference_table(differences: dict) -> pd.DataFrame:
                 "low": d.low,
                 "high": d.high,
                 **{f"seed {i}": gain for i, gain in enumerate(d.by_seed)},
+                "p": d.p_value,
                 "verdict": d.verdict,
             }
             for key, d in differences.items()

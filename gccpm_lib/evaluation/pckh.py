@@ -68,12 +68,17 @@ def joint_pckh(distances: np.ndarray, joints=LIMB_JOINTS, threshold: float = 0.5
     return float(100 * (distances[scored] <= threshold).mean()) if scored.any() else float("nan")
 
 
-def pckh_intervals(distances: np.ndarray, threshold=0.5, repeats=1000, seed=0, level=0.95) -> dict[str, tuple]:
-    """Bootstrap interval (low, high) of every column, nan as in `pckh`: persons are drawn with replacement."""
+def pckh_intervals(
+    distances: np.ndarray, threshold=0.5, repeats=1000, seed=0, level=0.95, images: np.ndarray | None = None
+) -> dict[str, tuple]:
+    """Bootstrap interval (low, high) of every column, nan as in `pckh`: images are drawn with replacement.
+
+    images (N,): each person's, as `bootstrap.images_of` gives it; None: every person has one of their own.
+    """
     if not len(distances):
         return {}
     both = np.concatenate([distances <= threshold, ~np.isnan(distances)], axis=1)
-    columns = _columns(*np.split(bootstrap.sums(both, repeats, seed), 2, axis=1))
+    columns = _columns(*np.split(bootstrap.sums(both, repeats, seed, images), 2, axis=1))
     edges = 100 * np.array([(1 - level) / 2, (1 + level) / 2])
     known = {name: values[~np.isnan(values)] for name, values in columns.items()}  # draws with instances of the column
     return {
@@ -83,18 +88,33 @@ def pckh_intervals(distances: np.ndarray, threshold=0.5, repeats=1000, seed=0, l
 
 
 def paired_interval(
-    distances: np.ndarray, baseline: np.ndarray, joints=AVERAGE, threshold=0.5, repeats=1000, seed=0, level=0.95
+    distances: np.ndarray,
+    baseline: np.ndarray,
+    joints=AVERAGE,
+    threshold=0.5,
+    repeats=1000,
+    seed=0,
+    level=0.95,
+    images=None,
 ) -> tuple[float, float, float]:
     """Difference of two pooled scores of the same persons and its bootstrap interval: (difference, low, high).
 
-    Both arrays are (N, 16); every draw of persons is the same for both.
+    Both arrays are (N, 16); every draw of images is the same for both. images as in `pckh_intervals`.
     """
+    difference, drawn = paired_draws(distances, baseline, joints, threshold, repeats, seed, images)
+    low, high = np.nanpercentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return difference, float(low), float(high)
+
+
+def paired_draws(
+    distances: np.ndarray, baseline: np.ndarray, joints=AVERAGE, threshold=0.5, repeats=1000, seed=0, images=None
+) -> tuple[float, np.ndarray]:
+    """What `paired_interval` goes by: the difference, and its value in every draw (repeats,)."""
     joints = list(joints)
     gain = ((distances <= threshold).astype(int) - (baseline <= threshold))[:, joints].sum(axis=1)
     scored = (~np.isnan(distances))[:, joints].sum(axis=1)
-    gains, counts = bootstrap.sums(np.stack([gain, scored], axis=1), repeats, seed).T
-    low, high = np.nanpercentile(100 * gains / counts, [50 * (1 - level), 50 * (1 + level)])
-    return float(100 * gain.sum() / scored.sum()), float(low), float(high)
+    gains, counts = bootstrap.sums(np.stack([gain, scored], axis=1), repeats, seed, images).T
+    return float(100 * gain.sum() / scored.sum()), 100 * gains / counts
 
 
 def pckh_curve(distances: np.ndarray, thresholds: np.ndarray, column: str = "Avg.") -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from gccpm_lib import geometry
 from gccpm_lib.datasets import coco, layouts, lip
 from gccpm_lib.datasets.records import DataError, Person, Skip, picture_sizes, readable
-from gccpm_lib.evaluation import average_precision
+from gccpm_lib.evaluation import average_precision, bootstrap
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.heatmaps import decode
 from gccpm_lib.loading import make_targets
@@ -157,18 +157,18 @@ def caveats(validation: Validation) -> list[str]:
 
 
 def intervals(validation: Validation, found: np.ndarray, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap interval of every score: over persons (LIP) or pictures (COCO)."""
+    """95 % bootstrap interval of every score: images are drawn, each with all its persons."""
     if validation.truth is None:
-        return evaluation.pckh_intervals(distances(validation.persons, found), seed=seed)
+        images = bootstrap.images_of(validation.persons)
+        return evaluation.pckh_intervals(distances(validation.persons, found), seed=seed, images=images)
     return average_precision.intervals(_matches(validation, found), seed=seed)
 
 
 def gain(validation: Validation, found: np.ndarray, baseline: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """Difference of the main score to other predictions of the same subjects, with its 95 % interval: (gain, low, high)."""
     if validation.truth is None:
-        return evaluation.paired_interval(
-            distances(validation.persons, found), distances(validation.persons, baseline), seed=seed
-        )
+        both = (distances(validation.persons, poses) for poses in (found, baseline))
+        return evaluation.paired_interval(*both, seed=seed, images=bootstrap.images_of(validation.persons))
     return average_precision.paired_interval(_matches(validation, found), _matches(validation, baseline), seed=seed)
 
 

@@ -6,7 +6,7 @@ whose heatmaps are what is read.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,12 @@ LEVELS = {"all layers": (0, 0), "last layers kept": (0, 2), "first and last laye
 
 
 def calibration_crops(persons: Sequence[Person], recipe: Recipe, count: int = 128, seed: int = 0) -> np.ndarray:
-    """Crops (count, H, W, 3) uint8 BGR of persons drawn at random, as the network gets them when it predicts."""
+    """Crops (count, H, W, 3) uint8 BGR of persons drawn at random, as the network gets them when it predicts.
+
+    ValueError where there is nobody to draw.
+    """
+    if not persons:
+        raise ValueError("no training persons are left to calibrate with; lower num_choice_persons")
     chosen = np.random.default_rng(seed).permutation(len(persons))[:count]
     return person_crops([persons[i] for i in chosen], recipe)
 
@@ -49,6 +54,30 @@ def quantise(ir_file: str | Path, folder: str | Path, recipe: Recipe, crops: np.
         ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
     )
     return save_openvino(quantised, Path(folder) / f"{NAME}.xml", recipe, half=False)
+
+
+def choose_level(
+    ir_file: str | Path,
+    folder: str | Path,
+    recipe: Recipe,
+    crops: np.ndarray,
+    gain: Callable[[Path], tuple[float, float, float]],
+    max_loss: float,
+) -> tuple[str, Path, dict[str, tuple[float, float, float]]]:
+    """The first of LEVELS that loses at most max_loss points; where none does, the one that loses least.
+
+    gain: an INT8 file -> points gained over the network with its interval (low, high), on persons whom no score is
+    reported of: a level chosen on those who score it would look better than it is. Returns the level, its file in the
+    folder and what every level that was tried gained.
+    """
+    gains = {}
+    for level in LEVELS:
+        file = quantise(ir_file, folder, recipe, crops, level)
+        gains[level] = gain(file)
+        if gains[level][0] >= -max_loss:
+            return level, file, gains
+    best = max(gains, key=lambda one: gains[one][0])
+    return best, file if best == level else quantise(ir_file, folder, recipe, crops, best), gains
 
 
 def kept_layers(model: ov.Model, first: int, last: int) -> list[str]:

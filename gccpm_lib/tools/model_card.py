@@ -57,19 +57,24 @@ def publish(checkpoint: str | Path, file: Path, terms: str) -> Path:
     return checkpoints.save_network(file, network, recipe, half=True, about=about)
 
 
-def columns(distances: np.ndarray, seed: int = 0) -> pd.DataFrame:
-    """The paper's columns but for U.Body, and the 12 limb joints pooled; distances and columns as in `pooled`."""
-    found, drawn = evaluation.pckh(distances), evaluation.pckh_intervals(distances, seed=seed)
+def columns(distances: np.ndarray, images: np.ndarray | None = None, seed: int = 0) -> pd.DataFrame:
+    """The paper's columns but for U.Body, and the 12 limb joints pooled; arguments and columns as in `pooled`."""
+    found, drawn = evaluation.pckh(distances), evaluation.pckh_intervals(distances, seed=seed, images=images)
     rows = {name: (found[name], *drawn[name]) for name in (*evaluation.PAIRS, "Avg.")}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["found", "low", "high"])
-    return pd.concat([table, pooled(distances, {"12 limb joints": evaluation.LIMB_JOINTS}, seed)])
+    return pd.concat([table, pooled(distances, {"12 limb joints": evaluation.LIMB_JOINTS}, images, seed)])
 
 
-def pooled(distances: np.ndarray, groups: Mapping[str, Sequence[int]], seed: int = 0) -> pd.DataFrame:
-    """Distances (N, 16) in head sizes -> percent within 0.5 of every group's joints, with its 95 % bootstrap interval."""
+def pooled(
+    distances: np.ndarray, groups: Mapping[str, Sequence[int]], images: np.ndarray | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Distances (N, 16) in head sizes -> percent within 0.5 of every group's joints, with its 95 % bootstrap interval.
+
+    images (N,): each person's, as `bootstrap.images_of` gives it; they are what is drawn.
+    """
     parts = [part[:, list(j)].sum(axis=1) for j in groups.values() for part in (distances <= 0.5, ~np.isnan(distances))]
     values = np.stack(parts, axis=1)  # (N, 2 groups): hits and scored instances in turn
-    drawn = bootstrap.sums(values, 1000, seed).reshape(1000, -1, 2)
+    drawn = bootstrap.sums(values, 1000, seed, images).reshape(1000, -1, 2)
     hits, scored = values.sum(axis=0).reshape(-1, 2).T
     with np.errstate(invalid="ignore"):  # a draw without an instance is nan and not counted
         low, high = np.nanpercentile(100 * drawn[..., 0] / drawn[..., 1], [2.5, 97.5], axis=0)
@@ -148,6 +153,7 @@ def measure(
     joints = {name: [j] for j, name in enumerate(recipe.skeleton.joints)}
     errors = joint_errors.errors(persons, flip, recipe.skeleton)
     by_setting = {name: distances(persons, poses) for name, poses in found.items()}
+    images = bootstrap.images_of(persons)
     return {
         "sha256": sha256(file),
         "megabytes": file.stat().st_size / 1e6,
@@ -158,14 +164,14 @@ def measure(
         "about": about,
         "num_train": len(train_persons),
         "num_persons": len(persons),
-        "columns": {name: columns(d) for name, d in by_setting.items()},
-        "joints": {name: pooled(by_setting[name], joints) for name in ("single scale", "flip")},
+        "columns": {name: columns(d, images) for name, d in by_setting.items()},
+        "joints": {name: pooled(by_setting[name], joints, images) for name in ("single scale", "flip")},
         "directions": joint_errors.by_direction(persons, errors, recipe.skeleton),
         "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, flip, recipe.skeleton), recipe.skeleton),
         "peaks": by_peak(by_setting["flip"], flip),
         "parity": parity(flip, whole, persons),
         "num_rendered": len(strangers),
-        "rendered": columns(distances(strangers, rendered_found)),
+        "rendered": columns(distances(strangers, rendered_found), bootstrap.images_of(strangers)),
         "scenes": scene_scores(network, recipe, scenes),
         "published": other,
         "lip_people": lip_scores(network, recipe, lip_people) if lip_people else None,

@@ -121,16 +121,17 @@ def test_nothing_scored_is_no_difference():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "by_seed", "verdict"),
+    ("gain", "p_value", "by_seed", "verdict"),
     [
-        (0.5, 2.0, (1.0, 1.5), "better"),
-        (-2.0, -0.5, (-1.0, -1.5), "worse"),
-        (-0.5, 2.0, (1.0, 1.5), "not resolved"),  # persons alone explain it
-        (0.5, 2.0, (3.0, -0.1), "not resolved"),  # the seeds disagree
+        (1.25, 0.04, (1.0, 1.5), "better"),
+        (-1.25, 0.04, (-1.0, -1.5), "worse"),
+        (0.75, 0.05, (1.0, 1.5), "not resolved"),  # the choice of images alone explains it
+        (1.25, 0.04, (3.0, -0.1), "not resolved"),  # the seeds disagree
+        (1.25, float("nan"), (1.0, 1.5), "not resolved"),
     ],
 )
-def test_resolved_needs_persons_and_seeds(low, high, by_seed, verdict):
-    difference = Difference((low + high) / 2, low, high, by_seed)
+def test_resolved_needs_images_and_seeds(gain, p_value, by_seed, verdict):
+    difference = Difference(gain, gain - 1, gain + 1, by_seed, p_value)
     assert difference.verdict == verdict and difference.text.endswith("*") == (verdict != "not resolved")
 
 
@@ -140,10 +141,11 @@ def test_difference_is_antisymmetric_and_none_against_itself(seed):
     rng = np.random.default_rng(seed)
     ours, theirs = rng.uniform(0, 2, (2, 2, 12, 3))
     ours[rng.random(ours.shape) < 0.2] = np.nan
-    there, back = ablation.difference(ours, theirs), ablation.difference(theirs, ours)
+    there, back = (ablation.difference(*both, repeats=200) for both in ((ours, theirs), (theirs, ours)))
     assert there.gain == pytest.approx(-back.gain) and (there.low, there.high) == pytest.approx((-back.high, -back.low))
-    same = ablation.difference(ours, ours)
-    assert (same.gain, same.low, same.high) == (0, 0, 0)
+    assert there.p_value == back.p_value
+    same = ablation.difference(ours, ours, repeats=200)
+    assert (same.gain, same.low, same.high, same.p_value) == (0, 0, 0, 1)
 
 
 def test_a_clear_gain_is_resolved_and_noise_is_not():
@@ -151,6 +153,28 @@ def test_a_clear_gain_is_resolved_and_noise_is_not():
     theirs = rng.uniform(0, 2, (2, 200, 14))
     assert ablation.difference(theirs * 0.7, theirs).verdict == "better"
     assert ablation.difference(rng.permuted(theirs, axis=1), theirs).verdict == "not resolved"
+
+
+def test_persons_of_one_image_are_drawn_together():
+    """Ten copies of twenty persons tell no more than the twenty."""
+    rng = np.random.default_rng(0)
+    theirs, ours = rng.uniform(0, 2, (2, 1, 20, 14))
+    once = ablation.difference(ours, theirs)
+    alone, together = (
+        ablation.difference(*(np.repeat(e, 10, axis=1) for e in (ours, theirs)), images)
+        for images in (None, np.repeat(np.arange(20), 10))
+    )
+    assert (together.low, together.high, together.p_value) == (once.low, once.high, once.p_value)
+    assert alone.high - alone.low < 0.5 * (once.high - once.low)
+
+
+def test_many_comparisons_are_corrected():
+    """0.03 is resolved alone and isn't one of three: Holm takes 3 x 0.01, then 2 x 0.02, and no less than before."""
+    differences = {name: Difference(1.0, 0.1, 2.0, (1.0, 1.0), p) for name, p in (("a", 0.03), ("b", 0.01), ("c", 0.02))}
+    after = ablation.corrected(differences)
+    assert {name: round(d.p_value, 9) for name, d in after.items()} == {"a": 0.04, "b": 0.03, "c": 0.04}
+    twice = ablation.corrected({"a": differences["a"], "c": replace(differences["c"], p_value=0.04)})
+    assert [d.verdict for d in twice.values()] == ["not resolved"] * 2
 
 
 def test_groups_by_label_and_by_what_is_missing():

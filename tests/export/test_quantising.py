@@ -100,3 +100,27 @@ def test_an_interrupt_after_openvino_is_an_interrupt(exported, tmp_path):
     command = [sys.executable, "-c", INTERRUPTED, str(exported[1]), str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.stdout.endswith("interrupted as usual\n"), (ended.returncode, ended.stderr[-500:])
+
+
+@pytest.mark.parametrize(
+    ("losses", "tried", "level"),
+    [
+        ([-0.4], 1, "all layers"),
+        ([-0.6, -0.5], 2, "last layers kept"),
+        ([-3.0, -0.9, -2.0], 4, "last layers kept"),  # none is good enough: quantised once more, as what loses least
+        ([-3.0, -2.0, -0.9], 3, "first and last layers kept"),
+    ],
+)
+def test_the_first_level_that_loses_little_enough_is_kept(monkeypatch, tmp_path, losses, tried, level):
+    made, answers = [], iter(losses)
+    monkeypatch.setattr(quantising, "quantise", lambda *given: made.append(given[-1]) or tmp_path / given[-1])
+    kept, file, gains = quantising.choose_level(
+        "ir.xml", tmp_path, SMALL, CROPS, lambda _: (next(answers), -9.0, 9.0), max_loss=0.5
+    )
+    assert (kept, file.name, len(made)) == (level, level, tried)
+    assert [gain for gain, _, _ in gains.values()] == losses
+
+
+def test_nobody_to_calibrate_with_is_refused():
+    with pytest.raises(ValueError, match="lower num_choice_persons"):
+        quantising.calibration_crops([], SMALL)
