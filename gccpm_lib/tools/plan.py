@@ -4,7 +4,6 @@ Says where each parameter comes from, reads all labels and the header of every i
 device at hand, and tells from these the hours, memory, disk and the batch that fits. It writes to a temporary folder only.
 """
 
-import dataclasses
 import shutil
 import statistics
 import tempfile
@@ -24,12 +23,13 @@ from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.report.notebook import project_root
-from gccpm_lib.report.profiles import Profile, read_notebook, read_parameters, read_profile, source_notebook
+from gccpm_lib.report.profiles import Profile, all_parameters, read_notebook, read_parameters, read_profile, source_notebook
 from gccpm_lib.training.estimates import checkpoint_bytes, empty_network, main_memory_gb, short, training_bytes
 from gccpm_lib.training.loop import optimiser_step, read_training
-from gccpm_lib.training.run import Run, start
+from gccpm_lib.training.run import Run, from_parameters, start
 
-TRAININGS = ("02_train_lip", "03_train_coco")  # notebooks that train one network
+# Notebooks that train one network, and the recipe that they take where a profile names none.
+TRAININGS = {"02_train_lip": "lip-corrected", "03_train_coco": "coco-corrected"}
 NUM_STEPS, LONGEST_S = 10, 60  # steps that are measured; where they would take longer, smaller batches are
 SHOWN = 20  # problems of one kind that are printed one by one
 
@@ -102,14 +102,13 @@ def plan_training(root: Path, profile: Profile, page: str, settings: Sequence[st
 
 def _run(root: Path, profile: Profile, page: str) -> Run:
     """The page's Run, as its notebook makes it."""
-    notebook = read_notebook(source_notebook(root, profile, page))
-    values = {parameter.name: parameter.value for parameter in read_parameters(notebook, page)} | profile.notebooks[page]
-    own = {f.name: values[f.name] for f in dataclasses.fields(Run) if f.name in values}
-    own["dataset_folder"] = str(root / Path(values["dataset_folder"]).expanduser())
-    own["output_folder"] = str(root / "runs" / str(values["experiment_name"]) / page)
-    if own.get("checkpoint_path") and (root / own["checkpoint_path"]).exists():
-        own["checkpoint_path"] = str(root / own["checkpoint_path"])
-    return Run(**own)
+    values = all_parameters(root, profile, page)
+    dataset_folder = str(root / Path(values["dataset_folder"]).expanduser())
+    folder, start_from = root / "runs" / str(values["experiment_name"]), values["checkpoint_path"]
+    if start_from and (root / start_from).exists():
+        start_from = str(root / start_from)
+    own = {"dataset_folder": dataset_folder, "output_folder": str(folder / page), "checkpoint_path": start_from}
+    return from_parameters(values, recipe=values["recipe"] or TRAININGS[profile.sources[page]], **own)
 
 
 def parameter_sources(

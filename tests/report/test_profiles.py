@@ -13,6 +13,7 @@ from gccpm_lib.__main__ import main
 from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import changes, get_recipe, told_changes
 from gccpm_lib.report import notebook, profiles
+from gccpm_lib.tools import plan
 from gccpm_lib.training import parameter_groups
 from gccpm_lib.training.run import Run, from_parameters
 
@@ -107,6 +108,14 @@ def test_every_parameter_is_used_and_none_written_over(source):
     assert known - used == {"profile"}
     written = {node.id for node in names if isinstance(node.ctx, ast.Store)}
     assert not written & (known | {field.name for field in dataclasses.fields(Run)})
+
+
+@pytest.mark.parametrize("source", TRAINING)
+def test_without_a_recipe_the_corrected_one_is_taken(source):
+    cells = profiles.read_notebook(ROOT / "notebooks" / f"{source}.ipynb")["cells"]
+    corrected = f"{TRAINING[source]}-corrected"
+    assert any(f'recipe=recipe or "{corrected}"' in cell["source"] for cell in cells)
+    assert plan.TRAININGS.get(source, corrected) == corrected
 
 
 def test_changes_are_told_with_the_recipes_own_value():
