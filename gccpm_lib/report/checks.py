@@ -87,7 +87,8 @@ def problems(root: Path, source: str, values: Mapping, made: set[Path]) -> Itera
     for key in ("checkpoint_path", "clean_labels_with", "beside", "boxes_path"):
         if values.get(key) and (problem := _file_problem(root, values[key], made)):
             yield f"{key} {problem}"
-    if source in FROM_LIP and not values.get("checkpoint_path") and not values.get("from_mobilenet"):
+    from_network = values.get("from_mobilenet", False) is False  # None: from MobileNet, without a checkpoint_path
+    if source in FROM_LIP and not values.get("checkpoint_path") and from_network:
         path = root / "runs" / values["experiment_name"] / "02_train_lip" / "checkpoint.pt"
         by_hand = path.parents[2] / EXPLORED / path.relative_to(path.parents[2])
         if not by_hand.is_file() and not _is_there(path, made):

@@ -82,10 +82,14 @@ class Run:
 
 
 def from_parameters(parameters: Mapping[str, object], **own) -> Run:
-    """The run that a notebook's parameters ask for: those with a field's name that aren't None; own goes before."""
+    """The run that a notebook's parameters ask for: those with a field's name that aren't None; own goes before.
+
+    from_mobilenet None: where no checkpoint_path says otherwise.
+    """
     names = {field.name for field in dataclasses.fields(Run)}
-    given = {name: value for name, value in parameters.items() if name in names and value is not None}
-    return Run(**{**given, **own})
+    given = {name: value for name, value in parameters.items() if name in names and value is not None} | own
+    given.setdefault("from_mobilenet", not given.get("checkpoint_path"))
+    return Run(**given)
 
 
 def empty_sums() -> dict:
