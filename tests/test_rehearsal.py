@@ -7,7 +7,8 @@ published crops, batch, schedule and loader processes, an interrupt after the fi
 import dataclasses
 import json
 import shutil
-import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -18,7 +19,6 @@ from gccpm_lib.__main__ import main
 from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.recipes import get_recipe
 from gccpm_lib.report import profiles
-from gccpm_lib.training import train
 from gccpm_lib.training.run import from_parameters
 
 ROOT = Path(__file__).parents[1]
@@ -45,15 +45,18 @@ def settings_for(profile: profiles.Profile, page: str) -> list[str]:
     return [f"{name}.dataset_folder=data/noise" for name in profile.notebooks] + own
 
 
+INTERRUPTED = """
+import json, signal, sys
+from gccpm_lib.training import Run, train
+train(Run(**json.loads(sys.argv[1])), lambda line: "batch 1/" in line and signal.raise_signal(signal.SIGINT))
+"""
+
+
 def interrupted_after_one_step(run) -> dict:
-    """The checkpoint that a Ctrl-C during the second step leaves."""
-
-    def say(line):
-        if "batch 1/" in line:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        train(dataclasses.replace(run, log_after=1), say)
+    """The checkpoint that a Ctrl-C after the first step leaves; in a process of its own, which gives its memory back."""
+    parameters = json.dumps(dataclasses.asdict(dataclasses.replace(run, log_after=1)))
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED, parameters], capture_output=True, text=True)
+    assert ended.returncode and "KeyboardInterrupt" in ended.stderr, ended.stderr[-500:]
     return read_checkpoint(run.checkpoint_file)
 
 
