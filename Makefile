@@ -1,4 +1,4 @@
-# make reports   set up, run the sample profile, leave reports/sample/index.html
+# make reports   set up, run the sample profile; where git has reports/sample, its report is runs/sample/report/index.html
 # make test      set up, run the fast tests        make slow   run the slow ones too
 # make lab       set up, open JupyterLab on the notebooks
 # make check     style of the code and the notebooks
@@ -26,13 +26,13 @@ lab: .venv/ready
 check: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/nbstripout --verify notebooks/*.ipynb
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	.venv/bin/python -m pip install --quiet --no-deps -e .
+	.venv/bin/jupyter server extension enable --sys-prefix gccpm_lib.report.autosave >/dev/null 2>&1
 	touch $@
 
 # uv, because its lock holds for every supported Python and system at once. It keeps the versions that the file has.

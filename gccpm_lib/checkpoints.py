@@ -1,8 +1,8 @@
 """Checkpoints: load and save networks, read published files, start from MobileNet.
 
-A published file may be bare, wrapped in {"state_dict": ...} and prefixed with "module."; it doesn't say how its context
-blocks resize. Our own files do: {"network": tensors, "shape": how to build it, ...}, as .pt or, to be published, as
-.safetensors. No file can execute code (weight_files.py).
+A published file may be bare, wrapped in {"state_dict": ...} or {"model": ...} and prefixed with "module.", "_orig_mod." or
+an object's name; it doesn't say how its context blocks resize. Our own files do: {"network": tensors, "shape": how to build
+it, ...}, as .pt or, to be published, as .safetensors. No file can execute code (weight_files.py).
 """
 
 import contextlib
@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import Recipe, get_recipe
 from gccpm_lib.skeletons import Skeleton
-from gccpm_lib.weight_files import SHIPPED_BACKBONE, check_size, find, half_precision, read_checkpoint, write_safetensors
+from gccpm_lib.weight_files import (
+    SHIPPED_BACKBONE,
+    check_size,
+    find,
+    half_precision,
+    printable,
+    read_checkpoint,
+    write_safetensors,
+)
 
 __all__ = [
     "adapt_input",
@@ -41,6 +49,8 @@ __all__ = [
     "weights_hash",
 ]  # fmt: skip
 
+WRAPS = ("network", "state_dict", "model", "net")  # keys under which checkpoints hold their weights
+HEAD, STEM = "initial_stage.heatmaps.1.0.bias", "model.0.0.weight"  # a layer of every network, and of every backbone
 # More than any network of this kind has: a file that says more is refused before anything is built.
 LIMITS = {"num_heatmaps": 1000, "num_refinement_stages": 50, "num_channels": 2048}
 
@@ -51,13 +61,16 @@ def previous_of(path: Path) -> Path:
 
 
 def network_weights(checkpoint: dict) -> dict[str, Tensor]:
-    """The weights in any of the known wrappings, without a "module." prefix."""
-    for key in ("network", "state_dict"):
-        if isinstance(checkpoint.get(key), dict):
-            checkpoint = checkpoint[key]
-            break
+    """The weights in any of the known wrappings, without the prefixes that trainers and compilers add."""
+    for _ in range(3):  # {"model": {"state_dict": ...}}
+        inner = next((checkpoint[key] for key in WRAPS if isinstance(checkpoint.get(key), dict)), None)
+        checkpoint = checkpoint if inner is None else inner
     weights = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor) and isinstance(key, str)}
-    return {re.sub(r"^module\.", "", key): value for key, value in weights.items()}
+    weights = {re.sub(r"^((module|_orig_mod)\.)+", "", key): value for key, value in weights.items()}
+    # What else stands before the layers' names is the name of a whole object, as Lightning's "model."
+    outer = next((key.removesuffix(own) for own in (HEAD, STEM) for key in weights if key.endswith("." + own)), "")
+    named = {key.removeprefix(outer): value for key, value in weights.items()}
+    return {re.sub(r"^((module|_orig_mod)\.)+", "", key): value for key, value in named.items()}
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:
@@ -71,10 +84,10 @@ def weights_hash(weights: dict[str, Tensor]) -> str:
 def shape_of(weights: dict[str, Tensor]) -> dict[str, int]:
     """Depth, number of heatmaps and of channels, read from key names and shapes."""
     try:
-        num_heatmaps = weights["initial_stage.heatmaps.1.0.bias"].numel()
+        num_heatmaps = weights[HEAD].numel()
         num_channels = weights["cpm.1.0.bias"].numel()
     except KeyError as error:
-        raise ValueError(f"no key {error}: this is not a GCCPM network (its keys begin {list(weights)[:3]})") from error
+        raise ValueError(f"no key {error}: this is not a GCCPM network ({_summary(weights)})") from error
     stages = {int(m.group(1)) for key in weights if (m := re.match(r"refinement_stages\.(\d+)\.", key))}
     if stages != set(range(len(stages))):
         raise ValueError(f"refinement stages {sorted(stages)[:20]} in the file: some are missing")
@@ -84,6 +97,14 @@ def shape_of(weights: dict[str, Tensor]) -> dict[str, int]:
     if absurd:
         raise ValueError(f"{', '.join(absurd)}: no such network has so many; don't use this file")
     return shape
+
+
+def _summary(weights: dict[str, Tensor]) -> str:
+    """What is in a file of other weights: how many, and the first of their names."""
+    if not weights:
+        return f"it has no tensor at its top or under {', '.join(WRAPS)}"
+    first = ", ".join(printable(key) for key in [*weights][:3])
+    return f"its {len(weights)} tensors begin {first}"
 
 
 def load_network(path: str | Path, upsampling: str | None = None) -> GCCPM:
@@ -162,9 +183,9 @@ def check_fit(network: nn.Module, weights: dict[str, Tensor], source="weights") 
     """The ValueError of `load_weights`, without copying anything."""
     own = network.state_dict()
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
-    left_over = [key for key in weights if key not in own]
+    left_over = [printable(key) for key in weights if key not in own]
     shapes = [
-        f"{key} {tuple(weights[key].shape)} against {tuple(own[key].shape)}"
+        f"{printable(key)} {tuple(weights[key].shape)} against {tuple(own[key].shape)}"
         for key in own
         if key in weights and weights[key].shape != own[key].shape
     ]

@@ -1,11 +1,12 @@
 """Files: written whole or not at all, and folders held against others."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 
 class FolderBusy(RuntimeError):
@@ -19,12 +20,15 @@ def locked(folder: Path, lock: str = ".lock", wait: bool = False) -> Iterator[No
     FolderBusy when another process has it; with wait, that one's end is waited for.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / lock, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise FolderBusy(f"{folder / lock}: another gccpm is running there; wait for it or end it") from error
+    held = filelock.FileLock(folder / lock)
+    try:
+        held.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout as error:
+        raise FolderBusy(f"{folder / lock}: another gccpm is running there; wait for it or end it") from error
+    try:
         yield
+    finally:
+        held.release()
 
 
 def write_beside(path: Path, content: str | bytes) -> Path:

@@ -4,11 +4,13 @@ A sample depends on (seed, epoch, index) alone and a batch on its position alone
 processes nor an interruption changes what the network sees.
 """
 
-import functools
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,11 +39,14 @@ class Key:
 class Batch(NamedTuple):
     """Samples of one size, and what was left out of them."""
 
-    tensors: list[
-        Tensor
-    ]  # pictures (N, h, w, 3) uint8 BGR, targets (N, H, h/8, w/8), weights (N, H), channel orders (N, 3)
-    count: int  # samples that count: N, or 0 where the one that is there is only a place holder
+    # pictures (N, h, w, 3) uint8 BGR, targets (N, H, h/8, w/8), weights (N, H), channel orders (N, 3)
+    tensors: list[Tensor]
     skipped: list[Skip]
+
+    @property
+    def count(self) -> int:
+        """N, the number of samples; 0 where none could be read."""
+        return len(self.tensors[0])
 
 
 class TrainingSet(Dataset):
@@ -62,6 +67,16 @@ class TrainingSet(Dataset):
             return self.sample(key)
         return skipped[0]
 
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[np.ndarray, ...] | Skip | Exception]:
+        """The samples of a batch. An error is one of them: raised in a loader process, it would arrive as its traceback."""
+        samples = []
+        for key in keys:
+            try:
+                samples.append(self[key])
+            except (ValueError, OSError) as error:
+                return [error]
+        return samples
+
     def sample(self, key: Key) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The sample of a key; DataError where it can't be made."""
         person = self.persons[key.index]
@@ -72,21 +87,21 @@ class TrainingSet(Dataset):
         targets, weights = make_targets(keypoints, key.size, self.recipe)
         return crop, targets, weights, order
 
-
-def collate(samples: Sequence, recipe: Recipe) -> Batch:
-    """The batch of those samples that aren't skips; without any, of a black picture that doesn't count.
-
-    The place holder is for several processes, all of which have to take part in every step.
-    """
-    skipped = [sample for sample in samples if isinstance(sample, Skip)]
-    good = [sample for sample in samples if not isinstance(sample, Skip)]
-    return Batch(default_collate(good or [_black_sample(recipe)]), len(good), skipped)
+    def collate(self, samples: Sequence) -> Batch | Exception:
+        """The batch of those samples that aren't skips, none at all where every one is; an error as it is."""
+        if samples and isinstance(samples[0], Exception):
+            return samples[0]
+        skipped = [sample for sample in samples if isinstance(sample, Skip)]
+        good = [sample for sample in samples if not isinstance(sample, Skip)]
+        return Batch(default_collate(good) if good else no_samples(self.recipe), skipped)
 
 
-def _black_sample(recipe: Recipe) -> tuple[np.ndarray, ...]:
-    height, width = recipe.input_size
-    targets = np.zeros((recipe.num_heatmaps, height // STRIDE, width // STRIDE), np.float32)
-    return np.zeros((height, width, 3), np.uint8), targets, targets[:, 0, 0], np.arange(3)
+def no_samples(recipe: Recipe) -> list[Tensor]:
+    """The tensors of an empty batch, for a process that has nothing to add to a step of several processes."""
+    (height, width), maps = recipe.input_size, recipe.num_heatmaps
+    pictures = torch.zeros((0, height, width, 3), dtype=torch.uint8)
+    targets = torch.zeros(0, maps, height // STRIDE, width // STRIDE)
+    return [pictures, targets, torch.zeros(0, maps), torch.zeros((0, 3), dtype=torch.int64)]
 
 
 def make_targets(keypoints: np.ndarray, size: tuple[int, int], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
@@ -133,44 +148,73 @@ def samples_per_second(persons: Sequence[Person], recipe: Recipe, seed: int, cou
     return len(keys) / (time.perf_counter() - started)
 
 
-def make_loader(training_set: TrainingSet, batches: list[list[Key]], num_workers: int) -> DataLoader:
-    """Loader over given batches; num_workers 0 loads in this process.
+def make_loader(training_set: TrainingSet, batches: list[list[Key]], num_workers: int, device: str = "cpu") -> DataLoader:
+    """Loader over given batches, to be read by `give_batches`; num_workers 0 loads in this process.
 
     The workers stay: to send a data set's records to each of them takes seconds. Other batches are given to the same
-    loader by `give_batches`.
+    loader by `give_batches`. For CUDA the batches lie in memory that it copies from without waiting.
     """
     return DataLoader(
         training_set,
         batch_sampler=list(batches),
-        collate_fn=functools.partial(collate, recipe=training_set.recipe),
-        num_workers=num_workers,
-        worker_init_fn=_quiet_worker,
-        pin_memory=torch.cuda.is_available(),
-        multiprocessing_context=_clean_processes() if num_workers else None,
+        collate_fn=training_set.collate,
+        pin_memory=torch.device(device).type == "cuda",
         persistent_workers=num_workers > 0,
+        **worker_options(num_workers),
     )
 
 
-def give_batches(loader: DataLoader, batches: list[list[Key]]) -> DataLoader:
-    """The same loader, over these batches from its next iteration on."""
+def give_batches(loader: DataLoader, batches: list[list[Key]]) -> Iterator[Batch]:
+    """The loader's batches for these keys; errors as in `raised`."""
     loader.batch_sampler[:] = batches
-    return loader
+    yield from raised(loader)
 
 
-def _clean_processes() -> multiprocessing.context.BaseContext:
-    """OpenCV and OpenMP threads don't survive a fork: workers are forked from a process that has only imported this.
+def raised(loader: DataLoader) -> Iterator:
+    """What the loader gives, but an error among it is raised here: in one line, whatever process it happened in."""
+    try:
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError(f"{str(error).splitlines()[0]} Memory may be short: lower num_workers or batch_size") from error
 
-    Windows can't fork; there every worker starts anew.
+
+def worker_options(num_workers: int) -> dict:
+    """A DataLoader's options for loader processes.
+
+    OpenCV and OpenMP threads don't survive a fork: workers are forked from a process that has only imported this.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
+    if not num_workers:
+        return {"num_workers": 0}
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__])
+    return {"num_workers": num_workers, "worker_init_fn": _quiet_worker, "multiprocessing_context": context}
 
 
 def _quiet_worker(worker: int) -> None:
-    """One thread each, and interrupts are for the process that trains."""
+    """One thread each; when to end is for the process that trains to say: a worker ends with it, even by signal 9."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not everywhere
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def _end_when_told() -> None:
+    """A scheduler's SIGTERM reaches every process of a training; a worker minds only that of its own parent."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != multiprocessing.parent_process().pid:
+        pass
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -6,6 +6,7 @@ alone; what a file says about itself is checked here; what it says about sizes i
 
 import contextlib
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -58,14 +59,39 @@ def read_checkpoint(path: str | Path) -> dict:
     try:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except Exception as error:  # pickle, zip, torch and safetensors have an error class each
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({reason})") from error
+        raise ValueError(
+            f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({_reason(path, error)})"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a checkpoint; give a file with a state_dict")
     for key in SAID:
         if key in content and not _makes_sense(key, content[key]):
-            raise ValueError(f"{path}: its {key} makes no sense ({str(content[key])[:80]}); don't use this file")
+            raise ValueError(f"{path}: its {key} makes no sense ({printable(content[key])}); don't use this file")
     return content
+
+
+def printable(text, most: int = 300) -> str:
+    """For messages: a text from a file in one line, without codes that a terminal would obey, cut where it never ends."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in re.sub(r"\x1b\[[\d;]*m", "", str(text)[: 2 * most]))
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What a file that can't be read as tensors holds, or else what its reader says of it."""
+    start, text = path.read_bytes()[:200], " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file itself with git lfs pull"
+    if start.lstrip()[:1] == b"<":
+        return "it is a web page or XML; download the file itself"
+    if "TorchScript" in text:
+        return "it is a TorchScript program; save the network's state_dict() instead"
+    if named := re.findall(r"GLOBAL (\S+)", text):
+        with contextlib.suppress(Exception):  # not a zip file: the first class alone is known
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        allowed = {f"{item.__module__}.{item.__name__}" for item in _numpy_scalars() if not isinstance(item, tuple)}
+        classes = ", ".join(sorted({*map(printable, named)} - allowed))
+        return f"it holds objects of {classes}; save the network's state_dict() without them"
+    return printable(text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0])
 
 
 def _read_pickle(path: Path) -> dict:

@@ -1,5 +1,6 @@
 """Checkpoints: every wrapping of a published file, what must be refused, MobileNet's weights, safe writing."""
 
+import argparse
 import os
 import pickle
 import stat
@@ -46,6 +47,14 @@ WRAPPINGS = {
     "wrapped": lambda w: {"state_dict": w, "optimizer": {"state": {}}, **COUNTERS},
     "wrapped and prefixed": lambda w: {"state_dict": prefixed(w), "optimizer": {"state": {}}, "current_epoch": 1},
     "without counters": without_counters,
+    "model": lambda w: {"model": w, "epoch": 3},
+    "net": lambda w: {"net": w, "acc": 0.5},
+    "a state_dict in a model": lambda w: {"model": {"state_dict": prefixed(w)}},
+    "compiled": lambda w: {f"_orig_mod.{key}": value for key, value in w.items()},
+    "compiled in parallel": lambda w: {f"module._orig_mod.{key}": value for key, value in w.items()},
+    "parallel twice": lambda w: prefixed(prefixed(w)),
+    "of a trainer's module": lambda w: {"state_dict": {f"model.{key}": value for key, value in w.items()}},
+    "of a trainer's compiled module": lambda w: {"state_dict": {f"net._orig_mod.{k}": v for k, v in w.items()}},
 }
 
 
@@ -173,6 +182,46 @@ def test_a_cut_off_file_is_refused_by_name(tmp_path, ending, part):
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     with pytest.raises(ValueError, match=rf"cut{ending}.*cut off"):
         load_network(path, upsampling="bilinear")
+
+
+def test_a_key_beside_the_network_is_not_lost_with_its_prefix(tmp_path):
+    weights = {f"model.{key}": value for key, value in lively_network(0, num_channels=8).state_dict().items()}
+    torch.save({"state_dict": weights | {"loss.\x1b[31mscale": torch.ones(1)}}, tmp_path / "more.pth")
+    with pytest.raises(ValueError, match=r"more\.pth.*left over \(1\): loss\.scale"):
+        load_network(tmp_path / "more.pth", upsampling="bilinear")
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (lambda: torch.nn.Linear(2, 2), r"it holds objects of .*torch\.nn\.modules\.linear\.Linear; save the network's"),
+        (
+            lambda: {"state_dict": {}, "args": argparse.Namespace(a=1), "acc": np.float64(1)},
+            r"of argparse\.Namespace; s",
+        ),
+        (
+            lambda: {"epoch": 3, "weights": {"a": torch.zeros(1)}},
+            r"it has no tensor at its top or under network, s",
+        ),
+        (
+            lambda: {f"backbone.{n}": torch.zeros(1) for n in "abcde"},
+            r"its 5 tensors begin backbone\.a, .*\.b, backbone\.c\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old format"])
+def test_refusals_name_what_is_in_the_file(tmp_path, content, told, zipped):
+    torch.save(content(), tmp_path / "other.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=told) as error:
+        load_network(tmp_path / "other.pth", upsampling="bilinear")
+    assert str(error.value).isprintable() and "weights_only" not in str(error.value)
+
+
+def test_pages_and_pointers_in_place_of_a_file_are_named(tmp_path):
+    for content, told in ((b"<!DOCTYPE html>", "a web page"), (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS")):
+        (tmp_path / "a.pth").write_bytes(content)
+        with pytest.raises(ValueError, match=told):
+            read_checkpoint(tmp_path / "a.pth")
 
 
 def test_a_missing_file_is_named_with_a_remedy(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gccpm_lib"
 # From the bottom up: a module or room may import what stands on an earlier floor, or its own room.
 FLOORS = (
-    ("skeletons", "geometry", "files", "extras", "timing", "progress", "provenance"),
+    ("skeletons", "geometry", "files", "extras", "timing", "progress", "provenance", "devices"),
     ("recipes",),
     ("network", "weight_files", "heatmaps"),
     ("checkpoints",),

@@ -3,6 +3,7 @@
 import ast
 import json
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -26,14 +27,20 @@ def lines_of(cell):
     return "".join(cell["source"]).splitlines()
 
 
+def git(folder, *command):
+    return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_tells_a_story(path):
-    code, prose = cells(path, "code"), cells(path, "markdown")
+def test_what_git_stores_has_no_outputs(path):
+    """On disk a notebook may show what somebody's work in it left."""
+    try:
+        stored = json.loads(git(ROOT, "show", f":./notebooks/{path.name}"))
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not in a git repository")
+    code = [cell for cell in stored["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-    assert 12 <= len(code) <= 30
-    assert not [line for cell in code for line in lines_of(cell) if line.startswith(("def ", "class "))]
-    words = sum(len(line.split()) for cell in prose for line in lines_of(cell))
-    assert words >= 5 * sum(len(lines_of(cell)) for cell in code)
+    assert stored["metadata"].keys() == {"kernelspec"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -112,24 +119,6 @@ def test_misspelt_parameter_is_refused_before_anything_runs(project, monkeypatch
     assert main(["reproduce", "--profile", "tiny", "--set", "02_train_lip.bas_lr=1e-4"]) == 2
     error = capsys.readouterr().err
     assert "bas_lr" in error and "base_lr" in error and len(error.strip().splitlines()) == 1
-
-
-def test_readme_quotes_the_committed_report():
-    report = json.loads((ROOT / "reports" / "sample" / "metrics.json").read_text())
-    headline = report["notebooks"]["04_evaluation"]["headline"]
-    single, best = (headline[f"PCKh@0.5 Avg. (%), {name}"] for name in ("single scale", "multi-scale and flip"))
-    assert f"{single} PCKh@0.5, {best} with multi-scale and flip" in (ROOT / "README.md").read_text()
-
-
-def test_readme_quotes_lip_s_own_people():
-    report = json.loads((ROOT / "reports" / "lip_real" / "metrics.json").read_text())["notebooks"]["04_evaluation"]
-    scores, drawn = report["metrics"]["scores"], report["metrics"]["intervals_95"]
-    told = [
-        f"{scores[name]['Avg.']:.1f} ({drawn[name]['Avg.'][0]:.1f} to {drawn[name]['Avg.'][1]:.1f})"
-        for name in ("single scale", "multi-scale and flip")
-    ]
-    quoted = f"{told[0]} PCKh@0.5 Avg., single scale; {told[1]} with multi-scale and flip"
-    assert quoted in (ROOT / "README.md").read_text()
 
 
 def test_01_cuts_lip_from_coco_and_shows_what_is_odd(tmp_path, monkeypatch):

@@ -25,7 +25,8 @@ from gccpm_lib.export import engines
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.skeletons import Skeleton
-from gccpm_lib.training import run as runs
+from gccpm_lib.training.checkpointing import start_hash
+from gccpm_lib.training.run import Run
 
 RECIPE = replace(LIP_MODERN, input_size=(64, 64), sigma=5.0)
 
@@ -287,8 +288,8 @@ def test_a_shipped_network_is_found_by_name(shipped, name, tmp_path, monkeypatch
     for key, value in load_network(name).state_dict().items():
         assert torch.equal(value, shipped.state_dict()[key])
     assert recipe_of(name) == RECIPE and engines.open_predictor(name).recipe == RECIPE
-    run = runs.Run("data", "out", checkpoint_path=name)
-    assert runs.start_hash(run) == runs.start_hash(replace(run, checkpoint_path=str(weight_files.find(name)))) != ""
+    run = Run("data", "out", checkpoint_path=name)
+    assert start_hash(run) == start_hash(replace(run, checkpoint_path=str(weight_files.find(name)))) != ""
 
 
 def test_unknown_names_are_told_the_known_ones_and_paths_stay_paths(shipped, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ SETTINGS = {"single scale": {}, "flip": {"flip": True}}
 
 
 def compare(
-    networks: Mapping[str, tuple[nn.Module, Recipe]], people: Mapping[str, Validation], device="cpu", seed: int = 0
+    networks: Mapping[str, tuple[nn.Module, Recipe]], people: Mapping[str, Validation], device="auto", seed: int = 0
 ) -> pd.DataFrame:
     """A row per set of people, network and setting; the score that counts, percent of the limb joints found.
 

@@ -177,7 +177,7 @@ def _input_size(path: str | Path) -> tuple[int, int]:
 
 def open_predictor(
     path: str | Path, recipe: str = "", upsampling: str | None = None, input_size: Sequence[int] | None = None,
-    scales: Sequence[float] = (1.0,), flip: bool = False, device: str = "cpu",
+    scales: Sequence[float] = (1.0,), flip: bool = False, device: str = "auto",
 ) -> PosePredictor:  # fmt: skip
     """A model file by its suffix (.pt .pth .tar .safetensors, .onnx, .xml) -> PosePredictor with the same answers.
 

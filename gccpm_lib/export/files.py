@@ -9,6 +9,7 @@ with the recipe's channel order, mean and scale built in; one output, by default
 name, sigma, input size and skeleton (`read_description`).
 """
 
+import copy
 import functools
 import json
 from pathlib import Path
@@ -52,7 +53,7 @@ def export_onnx(network: GCCPM, recipe: Recipe, path: str | Path, dynamic_batch:
     path = Path(path)
     if any(side % STRIDE for side in recipe.input_size):
         raise ValueError(f"input_size {list(recipe.input_size)} must be multiples of {STRIDE} pixels")
-    network = network.cpu().float().eval()
+    network = copy.deepcopy(network).cpu().float().eval()  # the caller's stays where it is
     example = torch.zeros(2 if dynamic_batch else 1, 3, *recipe.input_size)  # torch takes a 1 for a constant
     names = [stage_name(i) for i in range(network.shape["num_refinement_stages"] + 1)]
     path.parent.mkdir(parents=True, exist_ok=True)

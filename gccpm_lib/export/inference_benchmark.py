@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch.fx.experimental.optimization import fuse
 
+from gccpm_lib.devices import autocast, choose, computes_in_bf16
 from gccpm_lib.export.engines import OnnxNetwork, OpenvinoNetwork
 from gccpm_lib.export.files import NAME, export_onnx, export_openvino
 from gccpm_lib.export.quantising import quantise
@@ -25,8 +26,6 @@ from gccpm_lib.prediction.peak_search import fast_peaks, published_peaks
 from gccpm_lib.prediction.predictor import PosePredictor, normalise
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.timing import interleaved
-from gccpm_lib.training.loop import autocast
-from gccpm_lib.training.precision import computes_in_bf16
 
 EAGER = "PyTorch, as released"
 
@@ -52,7 +51,7 @@ class TunedNetwork:
         self.recipe, self.device = recipe, device
 
     def __call__(self, pictures: np.ndarray, stage: int = -1) -> np.ndarray:
-        with torch.inference_mode(), autocast(self.recipe, self.device):
+        with torch.inference_mode(), autocast(self.recipe.precision, self.device):
             maps = self.network(normalise(torch.from_numpy(pictures).to(self.device), self.recipe))[stage]
         return maps.float().cpu().numpy()
 
@@ -77,8 +76,9 @@ def export_all(network: GCCPM, recipe: Recipe, folder: Path, crops: np.ndarray) 
 def make_engines(exported: Exported, recipe: Recipe, device: str = "cpu", throughput: bool = False) -> dict[str, Callable]:
     """Name -> the network in that engine, called as `PosePredictor` calls it, the released code's way first.
 
-    bfloat16 is left out where this machine doesn't compute in it. device "cuda" adds the GPU's row.
+    bfloat16 is left out where this machine doesn't compute in it. device "cuda" or "mps" adds its row.
     """
+    device = choose(device)
     network, exact, half = exported.network, replace(recipe, precision="float32"), replace(recipe, precision="bfloat16")
     engines = {
         EAGER: EagerNetwork(copy_of(network), recipe),

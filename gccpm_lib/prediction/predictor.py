@@ -6,6 +6,7 @@
 Coordinates are x right, y down, pixel centres at integers; pictures are (H, W, 3) uint8 BGR.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import cv2
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from gccpm_lib import geometry
-from gccpm_lib.datasets.records import Person, blamed_on, read_person_image
+from gccpm_lib.datasets.records import Person, read_person_image
+from gccpm_lib.devices import autocast, choose
 from gccpm_lib.heatmaps import decode
 from gccpm_lib.prediction.peak_search import Term, enlarged_mean, fast_peaks, published_peaks
+from gccpm_lib.prediction.pictures import in_batches, read_pictures
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.skeletons import UNSURE
@@ -31,11 +34,17 @@ def normalise(pictures: Tensor, recipe: Recipe, orders: Tensor | None = None) ->
     orders (N, 3), if given, takes each picture's channels in that order after the normalisation (channel shuffle).
     """
     x = pictures.flip(3) if recipe.channels == "rgb" else pictures
-    mean, std = (torch.tensor(values, device=x.device) for values in (recipe.mean, recipe.std))
-    x = (x.float() - mean) / std
+    x = (x.float() - on_device(recipe.mean, x.device)) / on_device(recipe.std, x.device)
     if orders is not None:
         x = x.gather(3, orders[:, None, None, :].expand_as(x))
     return x.permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=64)
+def on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Constants of a recipe, brought to a device once: to bring them anew for every batch would wait for it."""
+    with torch.inference_mode(False):  # so that a training may use them too
+        return torch.tensor(values, device=device)
 
 
 def person_crops(persons: Sequence[Person], recipe: Recipe, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -55,7 +64,8 @@ class PosePredictor:
     """Network and recipe, ready to predict.
 
     scales: input sizes relative to the recipe's, their maps are averaged; (0.75, 1.0, 1.25) is the published multi-scale.
-    flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps".
+    flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps" or "auto", to which the network is moved.
+    precision: of a PyTorch network, see `devices.autocast`.
     stage: whose maps are read, 0 the initial stage, -1 the last. network: the PyTorch network, or an exported one
     (engines.py). decoder "published": LIP's maps are enlarged as published, to the same peaks (peak_search.py).
     """
@@ -66,16 +76,18 @@ class PosePredictor:
         recipe: Recipe,
         scales=(1.0,),
         flip: bool = False,
-        device="cpu",
+        device="auto",
         stage: int = -1,
         decoder: str = "fast",
+        precision: str = "float32",
     ):
         if decoder not in ("fast", "published"):
             raise ValueError(f"decoder {decoder!r} is not known; known: 'fast', 'published'")
         if isinstance(network, nn.Module):
+            device = choose(device)
             network = network.to(device, memory_format=torch.channels_last).eval()
         self.network, self.recipe, self.scales, self.flip = network, recipe, tuple(scales), flip
-        self.device, self.stage, self.decoder = device, stage, decoder
+        self.device, self.stage, self.decoder, self.precision = device, stage, decoder, precision
 
     def predict(self, image: np.ndarray, boxes: Sequence | None = None) -> np.ndarray:
         """Picture and boxes (N, 4) x, y, w, h -> (N, K, 3) float64: x, y in picture pixels, score (the joint's peak).
@@ -111,13 +123,12 @@ class PosePredictor:
         found[:, :, :2] += np.array(corners)[:, None, :2]
         return found
 
-    def predict_persons(self, persons: Sequence[Person], batch_size: int = 16) -> np.ndarray:
-        """Person records -> (N, K, 3) in their order; pictures are read one batch at a time."""
+    def predict_persons(self, persons: Sequence[Person], batch_size: int = 16, num_workers: int = 0) -> np.ndarray:
+        """Person records -> (N, K, 3) in their order; pictures are read one batch at a time, by num_workers processes."""
         found = [np.zeros((0, self.recipe.skeleton.num_joints, 3))]
         with tqdm(total=len(persons), desc="predict", unit="person", leave=False) as bar:
-            for start in range(0, len(persons), batch_size):
-                batch = persons[start : start + batch_size]
-                found.append(self.predict_batch(batch))
+            for batch, images in in_batches(persons, batch_size, num_workers):
+                found.append(self._predict_read(batch, images))
                 bar.update(len(batch))
         return np.concatenate(found)
 
@@ -127,7 +138,7 @@ class PosePredictor:
         Maps of a whole picture (LIP), which are as large as it, are shrunk to cells of about a stride.
         """
         if self.recipe.crop == "box":
-            maps, affines = self._box_maps(_pictures_and_boxes([person]))
+            maps, affines = self._box_maps([(read_pictures([person])[0], person.box)])
             return maps[0], geometry.compose(np.diag([STRIDE, STRIDE, 1.0])[:2], geometry.invert(affines[0]))
         image = read_person_image(person)
         height, width = image.shape[:2]
@@ -140,9 +151,12 @@ class PosePredictor:
 
     def predict_batch(self, persons: Sequence[Person]) -> np.ndarray:
         """Person records -> (N, K, 3), all in one batch."""
+        return self._predict_read(persons, read_pictures(persons))
+
+    def _predict_read(self, persons: Sequence[Person], images: list[np.ndarray]) -> np.ndarray:
         if self.recipe.crop == "box":
-            return self._predict_boxes(_pictures_and_boxes(persons))
-        return self._predict_pictures([read_person_image(person) for person in persons])
+            return self._predict_boxes([(image, person.box) for image, person in zip(images, persons, strict=True)])
+        return self._predict_pictures(images)
 
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
 
@@ -178,7 +192,7 @@ class PosePredictor:
         """Crops (N, H, W, 3) uint8 BGR -> the stage's maps (N, num_heatmaps, h, w) float32, the background's too."""
         if not isinstance(self.network, nn.Module):
             return self.network(pictures, self.stage)
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.precision, self.device):
             batch = torch.from_numpy(pictures).to(self.device)
             return self.network(normalise(batch, self.recipe))[self.stage].float().cpu().numpy()
 
@@ -236,17 +250,6 @@ def _warped(maps: np.ndarray, inverse: np.ndarray, size: tuple[int, int]) -> np.
 def _check_picture(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"picture must be (H, W, 3) uint8 BGR, is {image.shape} {image.dtype}")
-
-
-def _pictures_and_boxes(persons: Sequence[Person]) -> list[tuple[np.ndarray, Sequence]]:
-    """Each person's picture, read once for all of its persons, and box; DataError naming a person without area in it."""
-    images = {person.image_path: None for person in persons}
-    for person in persons:
-        if images[person.image_path] is None:
-            images[person.image_path] = read_person_image(person)
-        with blamed_on(person):
-            geometry.grow_box(person.box, images[person.image_path].shape[:2])
-    return [(images[person.image_path], person.box) for person in persons]
 
 
 def person_score(keypoints: np.ndarray) -> float:

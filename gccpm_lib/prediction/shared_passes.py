@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from gccpm_lib.datasets.records import Person
+from gccpm_lib.devices import choose
 from gccpm_lib.prediction.predictor import PosePredictor, normalise
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
@@ -23,7 +24,8 @@ from gccpm_lib.recipes import Recipe
 class SharedNetwork:
     """A network as `PosePredictor` takes it that remembers all stages' maps of every crop until it is told to forget."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device="cpu"):
+    def __init__(self, network: nn.Module, recipe: Recipe, device="auto"):
+        device = choose(device)
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.recipe, self.device, self.known = recipe, device, {}
 
@@ -32,7 +34,7 @@ class SharedNetwork:
         if key not in self.known:
             with torch.inference_mode():
                 outputs = self.network(normalise(torch.from_numpy(pictures).to(self.device), self.recipe))
-            self.known[key] = [maps.float().cpu().numpy() for maps in outputs]
+            self.known[key] = torch.stack(outputs).float().cpu().numpy()  # (stages, N, num_heatmaps, h, w), one wait
         return self.known[key][stage]
 
     def forget(self) -> None:
@@ -44,7 +46,7 @@ def predict_settings(
     recipe: Recipe,
     settings: Mapping[str, Mapping],
     persons: Sequence[Person],
-    device="cpu",
+    device="auto",
     batch_size: int = 16,
 ) -> dict[str, np.ndarray]:
     """Name -> (N, K, 3) of the persons, for every setting: options of `PosePredictor`, a "recipe" with other decoder too.

@@ -18,12 +18,17 @@ class ParameterError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
-def may_render(dataset_folder: str, render_if_missing: bool | None = None) -> bool:
-    """Whether people are rendered into a folder that doesn't exist: by default only where it has a default name.
+def may_render(folder: Path, dataset_folder: str, render_if_missing: bool | None = None) -> bool:
+    """Whether people are rendered into a folder: where they were before, or into a new one that has a default name.
 
-    So a mistyped folder is an error, and not a new data set.
+    So a mistyped dataset_folder is an error, and not a new data set. render_if_missing: True for any new folder, False
+    never.
     """
-    return render_if_missing or (render_if_missing is None and dataset_folder in RENDERED)
+    if render_if_missing is False:
+        return False
+    if folder.exists():
+        return (folder / "rendered.json").exists()
+    return bool(render_if_missing) or dataset_folder in RENDERED
 
 
 def check_profile(root: Path, profile: Profile) -> None:
@@ -81,9 +86,12 @@ def _assigned(cell: str) -> list[Parameter]:
 def problems(root: Path, source: str, values: Mapping, made: set[Path]) -> Iterator[str]:
     """What a notebook's values name and this machine hasn't; made: what notebooks before it will have left."""
     place = values.get("dataset_folder")
-    if place and not _is_there(root / Path(place).expanduser(), made) and not _renders(source, values):
+    if place and not _is_there(root / Path(place).expanduser(), made) and not _makes_data(root, source, values):
         default = "; run 01_data_prep first" if place in RENDERED else "; put the data set there or correct the path"
         yield f"dataset_folder {place} doesn't exist{default}"
+    for key in ("coco_folder", "labels_folder"):
+        if values.get(key) and not _is_there(root / Path(values[key]).expanduser(), made):
+            yield f"{key} {values[key]} doesn't exist; correct the path"
     for key in ("checkpoint_path", "clean_labels_with", "beside", "boxes_path"):
         if values.get(key) and (problem := _file_problem(root, values[key], made)):
             yield f"{key} {problem}"
@@ -103,7 +111,7 @@ def problems(root: Path, source: str, values: Mapping, made: set[Path]) -> Itera
 
 def outputs(root: Path, source: str, values: Mapping) -> set[Path]:
     """What other notebooks need of those that a notebook leaves behind."""
-    found = {root / values["dataset_folder"]} if _renders(source, values) else set()
+    found = {root / values["dataset_folder"]} if _makes_data(root, source, values) else set()
     if source in TRAINING:
         found.add(root / "runs" / values["experiment_name"] / values["page_name"] / "checkpoint.pt")
     return found
@@ -122,8 +130,11 @@ def device_problem(device: str) -> str:
     return "" if there[kind]() else f"device {device}: PyTorch finds none on this machine; write cpu"
 
 
-def _renders(source: str, values: Mapping) -> bool:
-    return source in RENDERING and may_render(values.get("dataset_folder", ""), values.get("render_if_missing"))
+def _makes_data(root: Path, source: str, values: Mapping) -> bool:
+    """Whether a notebook makes its data set: rendered people, or LIP's pictures cut from COCO's."""
+    place = values.get("dataset_folder") or ""
+    renders = source in RENDERING and may_render(root / place, place, values.get("render_if_missing"))
+    return renders or bool(values.get("coco_folder"))
 
 
 def _file_problem(root: Path, place: str, made: set[Path]) -> str:

@@ -24,6 +24,7 @@ from gccpm_lib.show.inspector_files import INSPECTOR_TYPE
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
+UNSHOWN = ("injected-parameters", "launch")  # cells: their values stand in the table of parameters; Colab alone needs it
 FEW_COLOURS = 4096  # a chart has fewer, a photo has more
 SHOWN_TYPES = (
     *(INSPECTOR_TYPE, "text/html", "text/markdown", "image/svg+xml"),
@@ -118,7 +119,7 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     """A copy with what the page shows: no progress bars, parameters as rows, small pictures with alt texts."""
     rows = parameter_rows(notebook, where)
     notebook = nbformat.reads(json.dumps(notebook), as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "injected-parameters")]
+    notebook.cells = [cell for cell in notebook.cells if not any(has_tag(cell, tag) for tag in UNSHOWN)]
     pictures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ()))
     limit = min(PICTURE_LIMIT_BYTES, PICTURES_LIMIT_BYTES // max(pictures, 1))
     heading = "Figure"

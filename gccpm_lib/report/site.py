@@ -13,6 +13,7 @@ import jinja2
 from gccpm_lib.files import write_beside
 from gccpm_lib.report import pages
 from gccpm_lib.report.claims import publish_claims
+from gccpm_lib.report.guide import publish_guide
 
 HISTORY = "history.json"
 # Names of what two equal runs don't share: seconds, speeds, ratios of seconds, and what the machine made of its precision.
@@ -83,6 +84,7 @@ def publish_site(reports: Path, number) -> Path:
     page = environment.get_template("site.html.j2").render(
         reports=found,
         claims=publish_claims(reports),
+        guide=publish_guide(reports.parent),
         groups=_compared(found),
         style=pages.style_sheet(),
         icon=pages.icon(),

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from gccpm_lib.datasets.lip import read_lip, write_predictions
+from gccpm_lib.devices import computes_in_bf16
 from gccpm_lib.evaluation.pckh import evaluate_lip
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches
 from gccpm_lib.network import GCCPM, count_macs
@@ -28,7 +29,6 @@ from gccpm_lib.report.notebook import project_root
 from gccpm_lib.timing import interleaved
 from gccpm_lib.training.loop import optimiser_step
 from gccpm_lib.training.objective import parameter_groups
-from gccpm_lib.training.precision import computes_in_bf16
 from gccpm_lib.training.run import State
 
 
@@ -42,14 +42,14 @@ def training_step(
     optimizer = torch.optim.AdamW(parameter_groups(network, recipe), fused=tuned)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    state = State(torch.compile(network) if compiled else network, optimizer, None)
+    state = State(network, optimizer, None, model=torch.compile(network) if compiled else network)
     rng = np.random.default_rng(0)
     pictures = torch.from_numpy(rng.integers(0, 255, (batch_size, side, side, 3), dtype=np.uint8))
     if not tuned:  # laid out channel by channel, as a contiguous network expects it
         network.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(),))
     targets = torch.rand(batch_size, 17, side // 8, side // 8)
     tensors = [pictures, targets, torch.ones(batch_size, 17), torch.arange(3).repeat(batch_size, 1)]
-    batch = Batch(tensors, batch_size, [])
+    batch = Batch(tensors, [])
     return lambda: optimiser_step(state, [batch], recipe, "cpu", 1.0)
 
 

@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from gccpm_lib.datasets.records import DataError, Person, Skip, picture_sizes
+from gccpm_lib.devices import choose
 from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader, samples_per_second
 from gccpm_lib.network import count_parameters
@@ -26,7 +27,8 @@ from gccpm_lib.report.notebook import project_root
 from gccpm_lib.report.profiles import Profile, all_parameters, read_notebook, read_parameters, read_profile, source_notebook
 from gccpm_lib.training.estimates import checkpoint_bytes, empty_network, main_memory_gb, short, training_bytes
 from gccpm_lib.training.loop import optimiser_step, read_training
-from gccpm_lib.training.run import Run, from_parameters, start
+from gccpm_lib.training.run import Run, from_parameters
+from gccpm_lib.training.start import start
 
 # Notebooks that train one network, and the recipe that they take where a profile names none.
 TRAININGS = {"02_train_lip": "lip-corrected", "03_train_coco": "coco-corrected"}
@@ -86,7 +88,7 @@ def plan_training(root: Path, profile: Profile, page: str, settings: Sequence[st
     found.problems += _device_problems(run)
     if not persons:
         return found
-    device = run.device if not _device_problems(run) else "cpu"
+    device = "cpu" if _device_problems(run) else choose(run.device)
     with tempfile.TemporaryDirectory() as folder:
         try:
             measured = measure(replace(run, output_folder=folder, device=device), recipe, persons, num_steps)
@@ -184,11 +186,11 @@ def _start_problems(run: Run, profile: Profile, page: str) -> list[str]:
 
 
 def _device_problems(run: Run) -> list[str]:
-    kind = torch.device(run.device).type if run.device != "auto" else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if there.get(kind, False):
-        return []
-    return [f"device {run.device!r}: this machine has none; give device=auto, or run on a machine that has one"]
+    try:
+        choose(run.device)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def measure(run: Run, recipe: Recipe, persons: Sequence[Person], num_steps: int) -> Measured:

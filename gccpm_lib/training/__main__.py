@@ -19,5 +19,5 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except KeyboardInterrupt:
         sys.exit(130)
-    except (FolderBusy, ValueError, OSError) as error:  # one line says what is wrong and what to do
+    except (FolderBusy, ValueError, OSError, FloatingPointError) as error:  # one line says what is wrong and what to do
         sys.exit(f"{sys.argv[1]}: {error}")

@@ -3,9 +3,10 @@
     torchrun --nproc-per-node=4 -m gccpm_lib.training run.json
 
 Each process computes its share of every batch and DistributedDataParallel adds up the gradients, so `batch_size` stays
-the size of the joint batch and the gradient is that of one process. Batch normalisation is over the joint batch on CUDA
-(SyncBatchNorm); on the CPU it is over each process's share, and the running statistics kept are the first process's.
-Only the first process validates, writes and speaks. Without torchrun nothing here does anything.
+the size of the joint batch and the gradient is that of one process. Batch normalisation is over each process's share, or
+with `sync_norm` over the joint batch (norms.py); the running statistics kept are the first process's. All validate, each
+its share; only the first one scores, writes and speaks. What processes ask each other goes by the CPU (gloo), so that no
+GPU is waited for. Without torchrun nothing here does anything.
 """
 
 import contextlib
@@ -15,16 +16,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-LONGEST_WAIT = timedelta(hours=3)  # of the others, while the first process validates
+from gccpm_lib.devices import automatic, choose
+
+LONGEST_WAIT = timedelta(hours=1)  # of the others, while the first process starts or scores
 
 
 def rank() -> int:
@@ -40,19 +44,20 @@ def num_processes() -> int:
 def joined(device: str) -> Iterator[str]:
     """Join the processes that torchrun started, if it did; yields this process's own device. ValueError for mps."""
     if not dist.is_torchelastic_launched():
-        yield device
+        yield choose(device)
         return
-    kind = torch.device(device).type
+    kind = torch.device(automatic() if device == "auto" else device).type
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device {device!r}: several processes train on cpu or cuda; start this one without torchrun")
-    if kind == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=LONGEST_WAIT)
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    if kind == "cpu":
+        dist.init_process_group("gloo", timeout=LONGEST_WAIT)
+        yield kind
+    else:
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=LONGEST_WAIT, device_id=own)
+        yield str(own)
+    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
 
 
 @contextlib.contextmanager
@@ -65,18 +70,17 @@ def first_before_others() -> Iterator[None]:
         dist.barrier()
 
 
-def with_joint_norms(network: nn.Module, device: str) -> nn.Module:
-    """Batch normalisation over the joint batch, where several processes train on CUDA."""
-    joint = num_processes() > 1 and torch.device(device).type == "cuda"
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if joint else network
-
-
 def parallel(network: nn.Module) -> nn.Module:
     """What to call in place of the network so that backward leaves the processes' mean gradient."""
-    return DistributedDataParallel(network) if num_processes() > 1 else network
+    return DistributedDataParallel(network, broadcast_buffers=False) if num_processes() > 1 else network
 
 
-def share(batch: list) -> list:
+def gradients_added_up(model: nn.Module, now: bool) -> contextlib.AbstractContextManager:
+    """Inside, backward adds up the processes' gradients, or, but for the last part of a step, only this one's."""
+    return contextlib.nullcontext() if now or num_processes() == 1 else model.no_sync()
+
+
+def share(batch: Sequence) -> Sequence:
     """This process's part of a joint batch; empty where there are fewer samples than processes before it."""
     return batch[rank() :: num_processes()]
 
@@ -88,9 +92,36 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
-def anywhere(flag: bool, device: str) -> bool:
-    """Whether it is so in any process, so that all stop after the same batch."""
-    return bool(summed(torch.tensor(float(flag), device=device)))
+def total(count: int) -> int:
+    """The sum over all processes of a number that each one has."""
+    return int(summed(torch.tensor(count))) if num_processes() > 1 else count
+
+
+def agreed(number: int) -> int:
+    """The largest such number of all processes, so that all do the same after the same step."""
+    if num_processes() == 1:
+        return number
+    largest = torch.tensor(number)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def take_first_buffers(network: nn.Module) -> None:
+    """Give the network of every process the first one's running statistics."""
+    for buffer in network.buffers() if num_processes() > 1 else ():
+        dist.broadcast(buffer, 0)
+
+
+def interleaved(own: np.ndarray) -> np.ndarray:
+    """The rows of what `share` dealt out, from all processes, in their order."""
+    if num_processes() == 1:
+        return own
+    found = [own] * num_processes()
+    dist.all_gather_object(found, own)
+    rows = np.empty((sum(map(len, found)), *own.shape[1:]), own.dtype)
+    for number, part in enumerate(found):
+        rows[number :: num_processes()] = part
+    return rows
 
 
 def united(own: dict) -> dict:
@@ -122,7 +153,7 @@ def check_agreement(position: object, folder: Path) -> None:
 def launch(run_file: Path, processes: int, say: Callable[[str], None] = print) -> None:
     """Start torchrun on this machine for a run.json, passing its lines on; RuntimeError with the last ones if it fails.
 
-    An interrupt reaches the processes, which save; it is raised here when they have ended.
+    An interrupt or SIGTERM reaches the processes, which save; it is raised here when they have ended.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))}
@@ -135,8 +166,9 @@ def launch(run_file: Path, processes: int, say: Callable[[str], None] = print) -
             for line in started.stdout:
                 lines.append(line.rstrip())
                 say(lines[-1])
-        except KeyboardInterrupt:
-            started.send_signal(signal.SIGINT)  # torchrun passes it on, once
+        except (KeyboardInterrupt, SystemExit) as stop:
+            number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+            started.send_signal(number)  # torchrun passes it on, once
             for line in started.stdout:
                 say(line.rstrip())
             raise

@@ -80,7 +80,7 @@ def _distances(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.linalg.norm(found[:, :, :2] - points, axis=2) / sizes[:, None]
 
 
-def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path, device: str = "cpu") -> Path:
+def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path, device: str = "auto") -> Path:
     """The data set <folder>/<source>_cleaned_<hash of network, labels and rule>, written if it isn't there yet."""
     weights = checkpoints.network_weights(checkpoints.read_checkpoint(checkpoint))
     key = checkpoints.weights_hash(weights) + fingerprint(lip.read_lip(source, "train"), LIP) + str(RULE)
@@ -90,7 +90,7 @@ def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path,
     return target
 
 
-def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path, device: str = "cpu") -> dict[str, int]:
+def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path, device: str = "auto") -> dict[str, int]:
     """Predict the training persons with flip and write the cleaned data set, whole or not at all; the counts.
 
     Raises FileExistsError where the target exists, and ValueError for a network of other joints, before it predicts.

@@ -1,28 +1,20 @@
-"""A run: the parameters of one training, its state, and how both are kept on disk.
-
-A run continues from the checkpoint in its folder. The checkpoint carries all that changes; samples and learning rate
-depend on the position alone, so that the end is the same as without an interruption.
-"""
+"""A run: the parameters of one training, and its state: all that changes while it trains."""
 
 import dataclasses
-import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 
-from gccpm_lib import checkpoints, provenance
-from gccpm_lib.files import write_beside
-from gccpm_lib.network import BACKBONE_LAYERS, GCCPM
+from gccpm_lib.loading import Key
+from gccpm_lib.network import BACKBONE_LAYERS
 from gccpm_lib.recipes import Recipe, check_input_size, get_recipe
-from gccpm_lib.training import distributed, transfer
-from gccpm_lib.training.objective import parameter_groups
-from gccpm_lib.training.precision import make_scaler
+from gccpm_lib.training.average import Average
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,10 @@ class Run:
     num_train_persons: int | None = None  # the first so many
     num_val_persons: int = 1000  # the first so many validate each epoch (1000 as published); 0: none
     on_bad_sample: str = "error"  # "skip": leave out rows and pictures that can't be read, and list them
-    device: str = "cpu"
+    device: str = "auto"  # "cuda", "mps" or "cpu"; "auto": the first of these that is there
+    sync_norm: bool | None = None  # statistics over all processes; None: where each has fewer than 16 samples of a batch
+    compile: bool = False  # let torch.compile make kernels for the network; the first steps then take minutes
+    deterministic: bool = False  # the same bits each time on a GPU too, more slowly
     seed: int = 0
 
     def full_recipe(self) -> Recipe:
@@ -92,9 +87,43 @@ def from_parameters(parameters: Mapping[str, object], **own) -> Run:
     return Run(**given)
 
 
-def empty_sums() -> dict:
+def make_scaler(device: str, precision: str) -> torch.amp.GradScaler:
+    """Keeps float16's small gradients from vanishing; does nothing in other precisions."""
+    return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
+
+
+@dataclass
+class Sums:
     """What an epoch adds up: persons, seconds, and each stage's loss times persons."""
-    return {"persons": 0, "train_s": 0.0, "losses": 0.0}
+
+    persons: int = 0
+    train_s: float = 0.0
+    losses: Tensor | float = 0.0  # (stages,) float64
+    unread: list[tuple[Tensor, int, list[list[Key]]]] = dataclasses.field(default_factory=list)  # still on the device
+
+    def add(self, losses: Tensor, persons: int, step: list[list[Key]]) -> None:
+        """The mean losses of a step over so many persons. They stay where they are until `read`, so that no step waits."""
+        self.persons += persons
+        self.unread.append((losses, persons, step))
+
+    def read(self) -> list[list[Key]] | None:
+        """Bring the losses here, which waits for the device; the first step whose loss isn't finite, None where all are."""
+        here = torch.stack([losses for losses, _, _ in self.unread]).cpu().double() if self.unread else []
+        bad = None
+        for losses, (_, persons, step) in zip(here, self.unread, strict=True):
+            self.losses = self.losses + persons * losses
+            bad = step if bad is None and not losses.isfinite().all() else bad
+        self.unread.clear()
+        return bad
+
+    def as_dict(self) -> dict:
+        """What a checkpoint holds."""
+        return {"persons": self.persons, "train_s": self.train_s, "losses": self.losses}
+
+    @property
+    def mean_losses(self) -> list[float]:
+        """Each stage's loss by person, nan without one."""
+        return (self.losses / self.persons).tolist() if self.persons else [math.nan]
 
 
 @dataclass
@@ -103,132 +132,23 @@ class State:
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    average: AveragedModel | None  # moving average of the weights, which is what is kept where there is one
+    average: Average | None  # of the weights, which is what is kept where there is one
     data: str = ""  # fingerprint of the training persons
     start: str = ""  # hash of the weights that it began with
     epoch: int = 0  # whole epochs done
     batch: int = 0  # batches of the next epoch done
     history: list[dict] = dataclasses.field(default_factory=list)  # one row per epoch
-    sums: dict = dataclasses.field(default_factory=empty_sums)  # over the batches of this epoch
+    sums: Sums = dataclasses.field(default_factory=Sums)  # over the steps of this epoch
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)  # row or picture left out -> why
     scaler: torch.amp.GradScaler = dataclasses.field(default_factory=lambda: make_scaler("cpu", "float32"))
-    parallel: nn.Module | None = None  # around the network, where several processes train it
+    model: nn.Module | None = None  # what is called: the network, or that compiled or shared among processes
+
+    def __post_init__(self):
+        self.model = self.model or self.network
 
     @property
     def kept_network(self) -> nn.Module:
         return self.average.module if self.average else self.network
-
-
-def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
-    """Network, optimiser and position: from the run's own checkpoint, another checkpoint, MobileNet, or from nothing.
-
-    data is the training persons' `fingerprint`. Raises ValueError where checkpoint_path doesn't hold what is asked of it.
-    """
-    torch.manual_seed(run.seed)
-    network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, context=recipe.context, upsampling=recipe.upsampling)
-    saved = own = own_checkpoint(run, data, say)
-    if run.from_mobilenet and not run.weights_only:
-        raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
-    if saved is None and run.from_mobilenet:
-        checkpoints.load_backbone(network, run.checkpoint_path or None, recipe)
-    elif saved is None and run.checkpoint_path and run.weights_only:
-        transfer.start_from(network, run.checkpoint_path, recipe, say, run.fresh_refinement)
-    elif saved is None and run.checkpoint_path:
-        saved = checkpoints.read_checkpoint(run.checkpoint_path)
-    network.model[: recipe.frozen_layers].requires_grad_(False)
-    network = distributed.with_joint_norms(network, run.device).to(run.device, memory_format=torch.channels_last)
-    make_optimizer = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    optimizer = make_optimizer(parameter_groups(network, recipe), fused=True)
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    average = None
-    if recipe.ema_decay:
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    state = State(network, optimizer, average, data, own.get("start", "") if own else start_hash(run))
-    state.scaler = make_scaler(run.device, recipe.precision)
-    if saved is not None:
-        resume(state, saved)
-    return state
-
-
-# What may differ between the run that wrote a checkpoint and the one that continues it.
-FREE_TO_CHANGE = {
-    "output_folder", "dataset_folder", "num_workers", "log_after", "checkpoint_after", "device",
-}  # fmt: skip
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(Run) if field.default is not dataclasses.MISSING}
-
-
-def start_hash(run: Run) -> str:
-    """Hash of the weights that the run starts from; "" where there is no such file (any more)."""
-    if not run.checkpoint_path:
-        return ""
-    try:
-        weights = checkpoints.network_weights(checkpoints.read_checkpoint(run.checkpoint_path))
-    except FileNotFoundError:
-        return ""
-    return checkpoints.weights_hash(weights)
-
-
-def own_checkpoint(run: Run, data: str, say) -> dict | None:
-    """The checkpoint that this run left behind, if any. One of another run is moved aside with its folder, and said."""
-    saved = last_whole_checkpoint(run.checkpoint_file, say)
-    if saved is None:
-        return None
-    own, then = _as_json(run), {**DEFAULTS, **saved.get("run", {})}  # a file older than an option had its default
-    started = start_hash(run)
-    free = FREE_TO_CHANGE | ({"checkpoint_path"} if started and saved.get("start") == started else set())
-    differing = [name for name in own if name not in free and own[name] != then.get(name)]
-    changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
-    if saved.get("data", data) != data:
-        changes.append("other training persons, labels or joints")
-    if started and saved.get("start", started) != started:
-        changes.append("other weights in checkpoint_path")
-    processes = saved.get("num_processes", 1), distributed.num_processes()
-    if not changes and processes[0] != processes[1]:
-        say(f"trained by {processes[0]} process(es) before, {processes[1]} now: the end will differ a little")
-    if not changes:
-        return saved
-    folder = run.checkpoint_file.parent
-    aside = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
-    folder.rename(aside)
-    say(f"another run's checkpoint ({', '.join(changes)}) moved to {aside.name}; training anew")
-    return None
-
-
-def last_whole_checkpoint(file: Path, say) -> dict | None:
-    """The checkpoint, or the one before where it can't be read (and this is said); None where there is neither."""
-    previous = checkpoints.previous_of(file)
-    if not previous.exists():
-        return checkpoints.read_checkpoint(file) if file.exists() else None
-    try:
-        return checkpoints.read_checkpoint(file)
-    except (FileNotFoundError, ValueError) as error:
-        say(f"{error}; going on from {previous.name}")
-        return checkpoints.read_checkpoint(previous)
-
-
-def resume(state: State, saved: dict) -> None:
-    """Put a checkpoint's state in place; ValueError when it has none or fits another network.
-
-    Learning rates and weight decay stay those of the run, so that a checkpoint can be gone on from at other rates.
-    """
-    if "trained" not in saved:
-        raise ValueError("checkpoint_path holds no training of this library; give weights_only=True")
-    rates = [{name: group[name] for name in ("lr", "initial_lr", "weight_decay")} for group in state.optimizer.param_groups]
-    checkpoints.load_weights(state.network, saved["trained"], "checkpoint")
-    state.optimizer.load_state_dict(saved["optimizer"])
-    for group, own in zip(state.optimizer.param_groups, rates, strict=True):
-        group.update(own)
-    if state.average is not None:
-        if saved["average"] is None:
-            checkpoints.load_weights(state.average.module, saved["trained"], "checkpoint")
-        else:
-            state.average.load_state_dict(saved["average"])
-    if state.scaler.is_enabled() and saved.get("scaler"):
-        state.scaler.load_state_dict(saved["scaler"])
-    state.skipped = saved.get("skipped", {})
-    for name in ("epoch", "batch", "history", "sums"):
-        setattr(state, name, saved[name])
 
 
 def skipped_table(run: Run) -> pd.DataFrame:
@@ -254,45 +174,3 @@ def total_speed(history: Sequence[dict]) -> float:
     """Images per second over the whole training."""
     seconds = sum(row["train_s"] for row in history)
     return sum(row["images_per_s"] * row["train_s"] for row in history) / seconds
-
-
-def _as_json(run: Run) -> dict:
-    return json.loads(json.dumps(dataclasses.asdict(run)))
-
-
-def save(state: State, run: Run, recipe: Recipe) -> None:
-    """Write the checkpoint and, beside it in readable form, the history and the run; the first process alone does."""
-    state.skipped = distributed.united(state.skipped)
-    if distributed.rank():
-        return
-    checkpoint = {
-        "network": state.kept_network.state_dict(),
-        "shape": state.network.shape,
-        "recipe": recipe.name,
-        "input_size": list(recipe.input_size),
-        "sigma": recipe.sigma,
-        "skeleton": recipe.skeleton.as_dict(),
-        "data": state.data,
-        "start": state.start,
-        "run": _as_json(run),
-        "trained": state.network.state_dict(),
-        "average": state.average.state_dict() if state.average else None,
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-        "num_processes": distributed.num_processes(),
-        "skipped": state.skipped,
-        "provenance": provenance.of_process(),
-        **{name: getattr(state, name) for name in ("epoch", "batch", "history", "sums")},
-    }
-    checkpoints.save_checkpoint(run.checkpoint_file, checkpoint)
-    write_readable(state, run)
-
-
-def write_readable(state: State, run: Run) -> None:
-    """The history and the run beside the checkpoint; the first process alone writes."""
-    if distributed.rank():
-        return
-    for name, content in (("history", state.history), ("run", _as_json(run)), ("skipped", state.skipped)):
-        if name == "skipped" and not content:
-            continue
-        write_beside(run.checkpoint_file.with_name(f"{name}.json"), json.dumps(content, indent=1))

@@ -12,9 +12,11 @@ from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.loading import Batch, no_samples
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.training import run as runs
-from gccpm_lib.training.loop import train
+from gccpm_lib.training.loop import optimiser_step, train
+from gccpm_lib.training.start import start
 
 
 @pytest.fixture
@@ -151,20 +153,21 @@ def test_a_bad_coco_picture_takes_its_persons_along(tmp_path):
     assert whole[0].image_id not in {image["id"] for image in validation.truth["images"]}
 
 
-def test_a_place_holder_weighs_nothing(run):
-    """What a process without a sample computes doesn't reach the gradient."""
-    from gccpm_lib.loading import Batch, collate
-    from gccpm_lib.training.loop import optimiser_step
-
+def test_a_batch_of_which_nothing_can_be_read_changes_nothing(run):
+    """Neither the gradient nor a running statistic, which would come from a picture that isn't there."""
     recipe = replace(LIP_MODERN, input_size=(64, 64), num_refinement_stages=0, precision="float32")
-    empty = collate([], recipe)
-    assert empty.count == 0 and [len(tensor) for tensor in empty.tensors] == [1, 1, 1, 1]
-    real = Batch([torch.full_like(t, 1) for t in empty.tensors[:3]] + empty.tensors[3:], 1, [])
+    empty = Batch(no_samples(recipe), [])
+    assert empty.count == 0 and [len(tensor) for tensor in empty.tensors] == [0, 0, 0, 0]
+    images = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    real = Batch([images, torch.ones(2, 17, 8, 8), torch.ones(2, 17), torch.arange(3).repeat(2, 1)], [])
     ends = []
-    for batches in ([real], [real, empty]):
-        state = runs.start(replace(run, num_refinement_stages=0), recipe)
-        state.network.eval()
+    for batches in ([real], [real, empty], [empty, real]):
+        state = start(replace(run, num_refinement_stages=0), recipe)
         losses, total = optimiser_step(state, batches, recipe, "cpu", 1.0)
-        ends.append((losses, total, [p.grad.clone() for p in state.network.parameters()]))
-    assert ends[0][1] == ends[1][1] == 1 and torch.equal(ends[0][0], ends[1][0])
-    assert all(torch.equal(a, b) for a, b in zip(ends[0][2], ends[1][2], strict=True))
+        ends.append((losses, total, state.network.state_dict()))
+    for losses, total, weights in ends[1:]:
+        assert total == 2 and torch.equal(losses, ends[0][0])
+        assert all(torch.equal(value, ends[0][2][name]) for name, value in weights.items())
+    before = {name: value.clone() for name, value in weights.items()}
+    losses, total = optimiser_step(state, [empty], recipe, "cpu", 1.0)
+    assert total == 0 and not losses.any() and all(torch.equal(before[name], v) for name, v in weights.items())

@@ -77,10 +77,14 @@ def test_what_papermill_injects_is_checked_too(lip):
         ("data/rendered_lpi", None, False),
         ("data/rendered_lpi", True, True),
         ("data/rendered_lip", False, False),
+        ("data/mine", True, False),  # is there, and holds somebody's pictures
+        ("data/drawn", None, True),  # is there, and was rendered
     ],
 )
-def test_people_are_rendered_under_the_default_names_alone(folder, asked, expected):
-    assert checks.may_render(folder, asked) is expected
+def test_people_are_rendered_under_the_default_names_and_where_they_were_before(tmp_path, folder, asked, expected):
+    write_beside(tmp_path / "data" / "mine" / "a.jpg", "picture")
+    write_beside(tmp_path / "data" / "drawn" / "rendered.json", "{}")
+    assert checks.may_render(tmp_path / folder, folder, asked) is expected
 
 
 PARAMETERS = 'experiment_name = "x"\npage_name = "x"\ndataset_folder = "data/lip"\ncheckpoint_path = ""\ndevice = "cpu"\n'

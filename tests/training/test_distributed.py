@@ -40,7 +40,7 @@ def step_on(folder, file) -> None:
         network = lively_network(1).eval()
         optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
         optimizer.param_groups[0]["initial_lr"] = 1e-3
-        state = State(network, optimizer, None, parallel=distributed.parallel(network))
+        state = State(network, optimizer, None, model=distributed.parallel(network))
         losses, total = training.optimiser_step(state, batches, recipe, "cpu", 1.0)
         if distributed.rank() == 0:
             gradients = {name: value.grad for name, value in network.named_parameters()}

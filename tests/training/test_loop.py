@@ -18,11 +18,11 @@ from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, make_loader
 from gccpm_lib.recipes import LIP_MODERN, LIP_PUBLISHED
 from gccpm_lib.training import loop as training
-from gccpm_lib.training import run as runs
 from gccpm_lib.training.__main__ import main as run_file
 from gccpm_lib.training.loop import optimiser_step, train
 from gccpm_lib.training.objective import parameter_groups
 from gccpm_lib.training.run import Run, State
+from gccpm_lib.training.start import start
 
 
 class Stop(Exception):
@@ -195,7 +195,7 @@ def test_frozen_layers_stay_as_they_were_to_the_last_bit(run):
         short = elsewhere(
             run, f"frozen{ema_decay}", num_epochs=1, num_train_persons=4, frozen_layers=3, ema_decay=ema_decay
         )
-        before = runs.start(replace(short, output_folder=short.output_folder + "_start"), short.full_recipe()).network
+        before = start(replace(short, output_folder=short.output_folder + "_start"), short.full_recipe()).network
         before = before.state_dict()
         train(short, quiet)
         for name, value in network_weights(read_checkpoint(short.checkpoint_file)).items():
@@ -277,11 +277,11 @@ def test_a_network_of_other_joints_is_a_start(run, tmp_path):
     train(replace(run, num_epochs=1, num_val_persons=0), quiet)
     write_coco(tmp_path / "coco")
     said = []
-    start = Run(
+    from_lip = Run(
         str(tmp_path / "coco"), str(tmp_path / "out"), "coco-modern", str(run.checkpoint_file), from_mobilenet=False,
         num_refinement_stages=run.num_refinement_stages, input_size=(64, 64), batch_size=4, num_epochs=1, num_val_persons=0,
     )  # fmt: skip
-    history = train(start, said.append)
+    history = train(from_lip, said.append)
     assert np.isfinite(history[0]["losses"]).all() and any("12 of 17 maps" in line for line in said)
 
 
@@ -327,8 +327,8 @@ def test_option_names_are_those_of_the_released_scripts():
 
 def test_a_new_run_starts_from_the_shipped_mobilenet_unless_told_otherwise(run):
     recipe = run.full_recipe()
-    shipped = runs.start(run, recipe).network.state_dict()
-    nothing = runs.start(replace(run, from_mobilenet=False), recipe).network.state_dict()
+    shipped = start(run, recipe).network.state_dict()
+    nothing = start(replace(run, from_mobilenet=False), recipe).network.state_dict()
     equal = {key for key in shipped if torch.equal(shipped[key], nothing[key])}
     assert {key for key in equal if key.endswith("weight") and not key.startswith("model.")} >= {"cpm.0.0.weight"}
     assert not any(key.startswith("model.") and key.endswith("0.weight") for key in equal)
@@ -338,7 +338,7 @@ def test_weights_of_another_run_are_taken_over_from_the_start(run):
     train(replace(run, num_epochs=1), quiet)
     path = str(run.checkpoint_file)
     next_run = elsewhere(run, checkpoint_path=path, from_mobilenet=False)
-    state = runs.start(next_run, next_run.full_recipe())
+    state = start(next_run, next_run.full_recipe())
     kept = read_checkpoint(path)["network"]
     assert all(torch.equal(value, kept[key]) for key, value in state.network.state_dict().items())
     assert (state.epoch, state.batch, state.history) == (0, 0, []) and not state.optimizer.state
@@ -355,14 +355,14 @@ def test_weights_alone_cannot_give_a_position(run, tmp_path):
     torch.save(lively_network(0).state_dict(), tmp_path / "published.pth")
     run = replace(run, checkpoint_path=str(tmp_path / "published.pth"), from_mobilenet=False, weights_only=False)
     with pytest.raises(ValueError, match="no training of this library; give weights_only=True"):
-        runs.start(run, run.full_recipe())
+        start(run, run.full_recipe())
 
 
 def test_a_checkpoint_of_another_depth_is_refused_by_name(run, tmp_path):
     torch.save(lively_network(1).state_dict(), tmp_path / "deeper.pth")
     run = replace(run, checkpoint_path=str(tmp_path / "deeper.pth"), from_mobilenet=False)
     with pytest.raises(ValueError, match=r"deeper\.pth.*refinement_stages\.0"):
-        runs.start(run, run.full_recipe())
+        start(run, run.full_recipe())
 
 
 def test_other_labels_are_another_run(run, folder, tmp_path):
@@ -388,7 +388,7 @@ def test_a_whole_network_is_not_taken_for_a_mobilenet(run, tmp_path):
     torch.save(lively_network(0).state_dict(), tmp_path / "whole.pth")
     run = replace(run, checkpoint_path=str(tmp_path / "whole.pth"))
     with pytest.raises(ValueError, match="from_mobilenet=False"):
-        runs.start(run, run.full_recipe())
+        start(run, run.full_recipe())
 
 
 # one step
@@ -420,7 +420,7 @@ def test_accumulated_batches_of_any_size_give_the_gradient_of_the_joint_batch(re
     recipe = replace(recipe, batch_size=10, input_size=(64, 64), precision="float32")
     persons = read_lip(folder, "train")
     (joint,) = make_loader(TrainingSet(persons, recipe, 0), epoch_batches(10, 0, recipe, 0), 0)
-    parts = [Batch([tensor[a:b] for tensor in joint.tensors], b - a, []) for a, b in ((0, 4), (4, 8), (8, 10))]
+    parts = [Batch([tensor[a:b] for tensor in joint.tensors], []) for a, b in ((0, 4), (4, 8), (8, 10))]
     (whole, loss), (accumulated, mean_loss) = stepped(recipe, [joint]), stepped(recipe, parts)
     before = Affine().state_dict()
     for key in whole:
@@ -454,7 +454,7 @@ def test_the_published_recipe_trains_and_lowers_its_rate_on_a_plateau(run, monke
 
 def test_the_published_recipe_never_trains_the_norms_of_cpm(run):
     run = replace(run, recipe="lip-published", num_epochs=1, num_val_persons=0)
-    before = {key: value.clone() for key, value in runs.start(run, run.full_recipe()).network.state_dict().items()}
+    before = {key: value.clone() for key, value in start(run, run.full_recipe()).network.state_dict().items()}
     train(run, quiet)
     after = read_checkpoint(run.checkpoint_file)["trained"]
     unchanged = {key for key in after if torch.equal(after[key], before[key])}

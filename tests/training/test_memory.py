@@ -9,7 +9,7 @@ from gccpm_lib.training import memory
 
 COUNT = """
 import resource, torch
-from gccpm_lib.memory import keep_freed_memory
+from gccpm_lib.training.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
