@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from gccpm_lib.datasets.records import DataError, Skip
+from gccpm_lib.datasets.picture_names import bare, file_names, near_miss
+from gccpm_lib.datasets.records import DataError, Skip, noted
 
 SPLITS = ("train", "val")
 
@@ -55,27 +56,35 @@ def picture_paths(
     Pictures aren't opened: their folders are listed, each once. Raises DataError for names that lead out of the data set
     and for missing pictures; missing ones are left out where there is a list to note them in.
     """
+    inside = {}
     for name, owner in names.items():
-        if not _is_relative(name):
-            raise DataError(f"{labels_path}, {owner}: {name!r} must be a relative path inside the data set; correct it")
+        with noted(skipped, f"{labels_path.name}, {owner}"):
+            if not _is_relative(name):
+                hint = ": write / between folders" if "\\" in name else ""
+                raise DataError(
+                    f"{labels_path}, {owner}: {name!r} must be a relative path inside the data set; correct it{hint}"
+                )
+            inside[name] = owner
+    names = inside
     folder = _picture_folder(dataset_folder, split, list(islice(names, 100)))
     listings, paths, missing = {}, {}, []
     for name in names:
         path = folder / name
-        parent, _, bare = name.rpartition("/")
+        parent, _, own = name.rpartition("/")
         if parent not in listings:
-            listings[parent] = _file_names(folder / parent)
+            listings[parent] = file_names(folder / parent)
         paths[name] = path
-        if bare not in listings[parent]:
+        if own not in listings[parent]:
             missing.append(name)
     if skipped is not None and len(missing) < len(names):
         skipped += [Skip(name, f"{labels_path}, {names[name]}: no picture {folder / name}") for name in missing]
         return {name: paths[name] for name in names.keys() - set(missing)}
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        near = near_miss(bare(missing[0]), listings[missing[0].rpartition("/")[0]])
         raise DataError(
-            f"{labels_path}, {names[missing[0]]}: no picture {folder / missing[0]}{more}; unpack the archive that holds "
-            "them, or remove their annotations"
+            f"{labels_path}, {names[missing[0]]}: no picture {folder / missing[0]}{near}{more}; unpack the archive that "
+            "holds them, or remove their annotations"
         )
     return paths
 
@@ -96,10 +105,3 @@ def _picture_folder(dataset_folder: str | Path, split: str, names: list[str]) ->
     if found is None:
         raise DataError(f"{dataset_folder}: no folder {usual[0]} inside, three folders deep; unpack the pictures there")
     return found
-
-
-def _file_names(folder: Path) -> set[str]:
-    if not folder.is_dir():
-        return set()
-    with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if not entry.is_dir()}

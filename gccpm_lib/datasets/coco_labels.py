@@ -13,6 +13,7 @@ import functools
 import json
 import re
 from array import array
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -71,44 +72,52 @@ _read_once = functools.lru_cache(maxsize=1)(_parse)  # by path, time of the last
 def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
     """Read either form of a label file. Raises DataError for another structure, ids that are doubled or point nowhere.
 
-    Annotations that point nowhere are left out where there is a list to note them in.
+    Images and annotations of which that is true are left out where there is a list to note them in.
     """
     path, content = Path(path), read_json(path)
-    annotations, category = records(path, content, "annotations"), person_category(path, content)
+    annotations, category = records(path, content, "annotations", skipped), person_category(path, content)
     if "images" in content:
-        images = _by_id(path, "image", records(path, content, "images"))
+        images = _by_id(path, "image", records(path, content, "images", skipped), skipped)
         annotations = _checked_ids(path, annotations, images, content.get("categories"), skipped)
         own = annotations if category is None else [a for a in annotations if _is_of(a, category)]
     else:
-        images, own = None, annotations
+        images, own = None, []
         for row, annotation in enumerate(annotations, 1):
-            annotation["row"] = row
-            if not isinstance(annotation.get("image_path"), str):
-                raise DataError(
-                    f"{path}, annotation row {row}: no image_path, and the file has no images; add the list 'images' "
-                    "(official form), or a path to every annotation (converted form)"
-                )
+            annotation.setdefault("row", row)
+            with noted(skipped, f"{path.name}, annotation row {row}"):
+                if not isinstance(annotation.get("image_path"), str):
+                    raise DataError(
+                        f"{path}, annotation row {row}: no image_path, and the file has no images; add the list 'images' "
+                        "(official form), or a path to every annotation (converted form)"
+                    )
+                own.append(annotation)
     known = [item.get("id") for item in content.get("categories") or []]
     numbers = person_numbers(PERSON if category is None else category["id"], known)
     return Labels(path, images, own, category, numbers, _num_joints(own, category))
 
 
-def records(path: Path, content, key: str) -> list[dict]:
-    records = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+def records(path: Path, content, key: str, skipped: list[Skip] | None = None) -> list[dict]:
+    """The list of records under a key; DataError where there is none, or something else is in it."""
+    listed = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(listed, list) or (listed and not any(isinstance(record, dict) for record in listed)):
         raise DataError(f"{path}: no list {key!r} of records inside; give a COCO person-keypoints file")
-    return records
+    for row, record in enumerate(listed, 1):
+        with noted(skipped, f"{path.name}, {key} row {row}"):
+            if not isinstance(record, dict):
+                raise DataError(f"{path}, {key} row {row}: {str(record)[:40]!r} is no record; correct or remove it")
+    return [record for record in listed if isinstance(record, dict)]
 
 
-def _by_id(path: Path, kind: str, records: list[dict]) -> dict[int, dict]:
+def _by_id(path: Path, kind: str, records: list[dict], skipped: list[Skip] | None) -> dict[int, dict]:
     known = {}
     for row, record in enumerate(records, 1):
         number = record.get("id")
-        if type(number) is not int:
-            raise DataError(f"{path}, {kind} row {row}: id {number!r} is not a whole number; number the {kind}s")
-        if number in known:
-            raise DataError(f"{path}, {kind} {number}: id comes twice; remove or renumber one of them")
-        known[number] = record
+        with noted(skipped, f"{path.name}, {kind} row {row}"):
+            if type(number) is not int:
+                raise DataError(f"{path}, {kind} row {row}: id {number!r} is not a whole number; number the {kind}s")
+            if number in known:
+                raise DataError(f"{path}, {kind} {number}: id comes twice; remove or renumber one of them")
+            known[number] = record
     return known
 
 
@@ -116,7 +125,7 @@ def _checked_ids(path: Path, annotations: list[dict], images: dict[int, dict], c
     """The annotations whose image and category are in the file."""
     known = [None, *(category.get("id") for category in categories)] if categories else None
     good = []
-    for number, annotation in _by_id(path, "annotation", annotations).items():
+    for number, annotation in _by_id(path, "annotation", annotations, skipped).items():
         image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
         with noted(skipped, f"{path.name}, annotation {number}"):
             if type(image_id) is not int or image_id not in images:
@@ -167,8 +176,10 @@ def check_areas(name: str | Path, annotations: list[dict]) -> None:
 def _num_joints(annotations: list[dict], category: dict | None) -> int:
     if category and category.get("keypoints"):
         return len(category["keypoints"])
-    first = next((a["keypoints"] for a in annotations if a.get("keypoints") and isinstance(a["keypoints"], list)), [])
-    return len(first) // 3
+    counts = Counter(
+        len(a["keypoints"]) // 3 for a in annotations if isinstance(a.get("keypoints"), list) and a["keypoints"]
+    )
+    return max(counts, key=counts.get, default=0)  # what most have; the others are wrong
 
 
 def check_joints(labels: Labels, skeleton: Skeleton | None) -> None:

@@ -10,11 +10,13 @@ often nest a folder in one of the same name; folders are found either way. Coord
 
 import csv
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from gccpm_lib.datasets.picture_names import file_names, near_miss
 from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
@@ -37,15 +39,26 @@ def find(dataset_folder: str | Path, name: str) -> Path:
 
 
 def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None) -> list[Person]:
-    """Persons of "train" or "val" in file order; pictures aren't opened. DataError names the file, row and remedy.
+    """Persons of "train" or "val" in file order; pictures aren't opened, but must be there. DataError names file and row.
 
     With a list of skipped rows, bad ones are added to it instead.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
     images = find(dataset_folder, f"{split}_images")
-    names, keypoints = read_annotations(find(dataset_folder, f"lip_{split}_set.csv"), skipped)
-    return [Person(images / name, points) for name, points in zip(names, keypoints, strict=True)]
+    labels = find(dataset_folder, f"lip_{split}_set.csv")
+    names, keypoints = read_annotations(labels, skipped)
+    there = file_names(images)
+    missing = [name for name in names if name not in there]
+    if skipped is not None and len(missing) < len(names):
+        skipped += [Skip(name, f"{labels}: no picture {images / name}") for name in missing]
+    elif missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        where, near = f"{labels}, row {names.index(missing[0]) + 1}", near_miss(missing[0], there)
+        raise DataError(
+            f"{where}: no picture {images / missing[0]}{near}{more}; unpack their archive, or remove their rows"
+        )
+    return [Person(images / name, points) for name, points in zip(names, keypoints, strict=True) if name in there]
 
 
 def read_test_images(dataset_folder: str | Path) -> list[Path]:
@@ -67,11 +80,19 @@ def read_ids(path: str | Path) -> list[str]:
 def read_annotations(path: str | Path, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
     """Annotation csv -> names, keypoints (N, 16, 3) float32: x, y, label (0 missing, 1 occluded, 2 visible).
 
-    A joint with nan or a negative coordinate is missing.
+    A joint with nan or a negative coordinate is missing. Warns of flags other than 0 and 1, which are read as visible.
     """
     names, cells = read_rows(path, 3 * K, skipped)
     cells = cells.reshape(-1, K, 3)
     missing = ~(cells[:, :, :2] >= 0).all(axis=2)  # nan compares false
+    odd = ~missing & ~np.isin(cells[:, :, 2], (0, 1))
+    if odd.any():
+        row, joint = np.argwhere(odd)[0]
+        warnings.warn(
+            f"{path}: {odd.sum():,} flags are neither 0 (visible) nor 1 (occluded), the first {cells[row, joint, 2]:g} of "
+            f"{names[row]}, {LIP.joints[joint]}; read as visible",
+            stacklevel=2,
+        )
     labels = np.where(missing, MISSING, np.where(cells[:, :, 2] == 1, OCCLUDED, VISIBLE))
     xy = np.where(missing[:, :, None], 0, cells[:, :, :2])
     return names, np.concatenate([xy, labels[:, :, None]], axis=2).astype(np.float32)
@@ -200,7 +221,7 @@ def _check_names(path: Path, names: list[str], first_row: int = 1) -> None:
 def check_labels(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:
     """What looks wrong in the labels: one row (row, name, joint, problem) each, rows 1-based as in the csv file.
 
-    Joints more than a quarter of the picture outside it, right and left of a pair on the same pixel, no head size.
+    Joints more than a quarter of the picture outside it or at 0, 0, right and left of a pair on one pixel, no head size.
     """
     problems = []
     for row, (person, size) in enumerate(zip(persons, sizes, strict=True), 1):
@@ -210,6 +231,8 @@ def check_labels(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:
         for a, b in LIP.flip_pairs:
             if labelled[a] and labelled[b] and (points[a] == points[b]).all():
                 problems.append((row, person.name, LIP.joints[a], f"on the same pixel as {LIP.joints[b]}"))
+        corner = labelled & (points == 0).all(axis=1)
+        problems += [(row, person.name, LIP.joints[j], "at 0, 0: a missing joint is nan") for j in np.flatnonzero(corner)]
         head, neck = LIP.joints.index("head_top"), LIP.joints.index("neck")
         if not (labelled[head] and labelled[neck]):
             problems.append((row, person.name, "head_top", "head top or neck missing: not scored"))

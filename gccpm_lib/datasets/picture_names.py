@@ -1,14 +1,24 @@
 """Picture names: a picture found by the name that a row gives it, and names that are nearly there."""
 
+import os
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
 def bare(name: str) -> str:
     """A path's last part, whichever way its slashes lean."""
     return re.split(r"[/\\]", name)[-1]
+
+
+def file_names(folder: Path) -> set[str]:
+    """Names of the files in a folder; none where there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if not entry.is_dir()}
 
 
 def near_miss(name: str, names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gccpm_lib.datasets.coco_skeletons import file_sigmas
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
+from gccpm_lib.datasets.picture_names import near_miss
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import bootstrap
 from gccpm_lib.evaluation.average_precision import Matches, match, scores
@@ -133,7 +134,8 @@ def match_predictions(truth_csv: str | Path, predictions_csv: str | Path) -> tup
     absent = [name for name in names if name not in rows]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        raise DataError(f"{predictions_csv}: no row for {absent[0]}{more} of {truth_csv}; predict every picture")
+        near = near_miss(absent[0], rows)
+        raise DataError(f"{predictions_csv}: no row for {absent[0]}{near}{more} of {truth_csv}; predict every picture")
     return names, truth, found[[rows[name] for name in names]]
 
 

@@ -104,13 +104,15 @@ def read_validation(
 
 
 def _readable_alone(persons: list[Person], subjects: list[Person], truth: dict, skipped: list[Skip]):
-    """The same without pictures that can't be read and without persons that the truth leaves out."""
+    """The same without pictures that can't be read and without persons that either of the readers left out."""
+    read = {person.annotation_id for person in persons}
+    lost = {a["id"] for a in truth["annotations"] if a["num_keypoints"] and not a["iscrowd"]} - read
     seen = readable([*persons, *subjects], skipped)
     bad = {person.image_id for person in [*persons, *subjects]} - {person.image_id for person in seen}
     truth = {
         **truth,
         "images": [image for image in truth["images"] if image["id"] not in bad],
-        "annotations": [a for a in truth["annotations"] if a["image_id"] not in bad],
+        "annotations": [a for a in truth["annotations"] if a["image_id"] not in bad and a["id"] not in lost],
     }
     scored = {None, *(a["id"] for a in truth["annotations"])}
     chosen = [[p for p in some if p.image_id not in bad and p.annotation_id in scored] for some in (persons, subjects)]

@@ -242,6 +242,32 @@ def test_a_pair_on_one_pixel_and_a_missing_head_are_found():
     assert "same pixel as l_ankle" in problems["problem"][0] and "not scored" in problems["problem"][1]
 
 
+def test_a_joint_in_the_corner_is_told():
+    keypoints = good_keypoints()
+    keypoints[3] = (0, 0, 2)
+    table = lip.check_labels([person(keypoints)], np.array([[100, 100]]))
+    assert table[["joint", "problem"]].values.tolist() == [["l_hip", "at 0, 0: a missing joint is nan"]]
+
+
+def test_flags_of_another_data_set_are_told(tmp_path):
+    with pytest.warns(UserWarning, match=r"2 flags are neither 0 .*, the first 2 of a\.jpg, r_knee; read as visible"):
+        _, keypoints = lip.read_annotations(annotations(tmp_path, rows_of("a.jpg,1,2,0,3,4,2,nan,nan,2,5,6,-1")))
+    assert keypoints[0, :4, 2].tolist() == [2, 2, 0, 2]
+
+
+def test_missing_pictures_are_told_before_anything_is_trained(tmp_path):
+    write_lip(tmp_path)
+    folder = next(tmp_path.rglob("train_images"))
+    (folder / "101_1.jpg").rename(folder / "101_1.JPG")
+    (folder / "103_3.jpg").unlink()
+    told = r"lip_train_set\.csv, row 2: no picture .*101_1\.jpg \('101_1\.JPG' is there: it differs in case\) and 1 more;"
+    with pytest.raises(DataError, match=told):
+        lip.read_lip(tmp_path, "train")
+    skipped = []
+    assert len(lip.read_lip(tmp_path, "train", skipped)) == 4
+    assert [skip.name for skip in skipped] == ["101_1.jpg", "103_3.jpg"]
+
+
 def test_missing_joints_are_no_problem_wherever_they_are():
     keypoints = good_keypoints()
     keypoints[[0, 5]] = (-999, -999, 0)

@@ -120,6 +120,53 @@ def test_every_kind_of_bad_row_is_skipped(tmp_path):
         lip.read_lip(tmp_path, "train", [])
 
 
+def test_every_kind_of_bad_coco_row_is_skipped(tmp_path):
+    """Images and annotations that are no records, have no id or one twice, no name, a wrong one, no picture."""
+    write_coco(tmp_path)
+    file = tmp_path / "annotations/person_keypoints_val2017.json"
+    content = json.loads(file.read_text())
+    good = [a["id"] for a in content["annotations"]]
+    image, person = content["images"][0], content["annotations"][0]
+    images = [7, {**image, "id": "x"}, {**image, "file_name": "twice.jpg"}]
+    for number, name in enumerate((None, "../a.jpg", "b\\a.jpg", "none.jpg"), 900):
+        images.append({**image, "id": number, "file_name": name})
+    content["images"] += images
+    kinds = [{"image_id": number} for number in (900, 901, 902, 903, 999, "x", None)]
+    kinds += [{"bbox": None}, {"bbox": [900, 0, 5, 5]}, {"area": -1}, {"keypoints": 5}, {"keypoints": [1, 2]}]
+    kinds += [{"category_id": 8}, {"id": None}, {"id": person["id"]}]
+    bad = [{**person, "id": number, **kind} for number, kind in enumerate(kinds, 5000)]
+    content["annotations"] = [None, 5, *bad[:-1], *content["annotations"], bad[-1]]
+    file.write_text(json.dumps(content))
+    skipped = []
+    assert [p.annotation_id for p in coco.read_coco(tmp_path, "val", skipped=skipped)] == good
+    assert len({skip.name for skip in skipped}) >= len(kinds) + 2
+    validation = scoring.read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=[])
+    assert [person.annotation_id for person in validation.subjects] == good
+    assert {a["id"] for a in validation.truth["annotations"]} == set(good)
+    with pytest.raises(DataError):
+        coco.read_coco(tmp_path, "val")
+
+
+def test_bad_converted_rows_are_skipped(tmp_path):
+    write_coco(tmp_path)
+    persons = coco.read_coco(tmp_path, "train")
+    file = coco.write_converted(tmp_path / "annotations/converted.json", persons, tmp_path)
+    content = json.loads(file.read_text())
+    row = content["annotations"][0]
+    changes = (
+        {"image_path": None},
+        {"image_path": "/etc/a.jpg"},
+        {"image_path": "none.jpg"},
+        {"keypoints": [1]},
+        {"bbox": 3},
+    )
+    content["annotations"] = [3, *({**row, **change} for change in changes), *content["annotations"]]
+    file.write_text(json.dumps(content))
+    skipped = []
+    assert len(coco.read_coco(tmp_path, "train", "converted.json", skipped=skipped)) == len(persons)
+    assert len(skipped) == 6
+
+
 def test_bad_coco_annotations_leave_the_truth_too(tmp_path):
     write_coco(tmp_path)
     file = tmp_path / "annotations/person_keypoints_val2017.json"
