@@ -209,7 +209,7 @@ def test_sizes_are_those_of_the_upright_picture(tmp_path):
 def test_sizes_of_a_missing_or_unreadable_picture_name_it(tmp_path):
     (tmp_path / "b.jpg").write_text("no picture")
     for name in ("a.jpg", "b.jpg"):
-        with pytest.raises(DataError, match=rf"{name}: picture missing or unreadable; unpack"):
+        with pytest.raises(DataError, match=rf"{name}: (picture missing|not a readable picture)"):
             records.picture_sizes([person(np.zeros((16, 3)), path=tmp_path / name)])
 
 

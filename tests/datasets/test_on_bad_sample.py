@@ -51,7 +51,7 @@ def test_skips_are_left_out_and_each_is_listed_once(run):
     table = runs.skipped_table(run).set_index("sample")["reason"]
     assert sorted(table.index) == ["100_0.jpg", "102_2.jpg", "lip_train_set.csv, row 1", "lip_train_set.csv, row 2"]
     assert "no coordinate" in table["lip_train_set.csv, row 1"] and "3 columns" in table["lip_train_set.csv, row 2"]
-    assert "not a readable picture" in table["102_2.jpg"] and "val_images" in table["100_0.jpg"]
+    assert "picture truncated" in table["102_2.jpg"] and "val_images" in table["100_0.jpg"]
     assert read_checkpoint(run.checkpoint_file)["skipped"] == table.to_dict()
 
 
