@@ -5,7 +5,7 @@
 # make lock      requirements.txt again from pyproject.toml (UPGRADE=--upgrade: with the newest versions)
 # Without make, on Windows for instance: notebooks/guide/install.md.
 
-PYTHON ?= $(shell for version in 3.11 3.12 3.13; do command -v python$$version && break; done || command -v python3)
+PYTHON ?= $(shell for version in 3.11 3.12 3.13; do python$$version -c "" 2>/dev/null && echo python$$version && break; done || echo python3)
 PROFILE ?= sample
 UPGRADE ?=
 

@@ -40,8 +40,9 @@ def computes_in_bf16(device: str) -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    flags = Path("/proc/cpuinfo")
-    return kind == "cpu" and flags.exists() and any(f in flags.read_text() for f in ("avx512_bf16", "amx_bf16"))
+    file = Path("/proc/cpuinfo")
+    flags = file.read_text(encoding="utf-8") if file.exists() else ""
+    return kind == "cpu" and any(flag in flags for flag in ("avx512_bf16", "amx_bf16"))
 
 
 @contextlib.contextmanager

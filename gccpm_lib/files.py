@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +43,27 @@ def write_beside(path: Path, content: str | bytes) -> Path:
         part.unlink(missing_ok=True)
         raise
     return part.replace(path)
+
+
+def link(target: Path, place: Path) -> None:
+    """Show at `place` the file or folder that lies at `target`: by a symbolic link, where the system allows that.
+
+    Else (Windows, without the right for it) a folder's files are linked one by one; across disks they are copied.
+    """
+    try:
+        place.symlink_to(target, target_is_directory=target.is_dir())
+    except (OSError, NotImplementedError):
+        if target.is_dir():
+            shutil.copytree(target, place, copy_function=_hard_link)
+        else:
+            _hard_link(target, place)
+
+
+def _hard_link(target, place) -> None:
+    try:
+        os.link(target, place)
+    except (OSError, AttributeError):  # another disk, or a file system without hard links
+        shutil.copyfile(target, place)
 
 
 def sha256(path: Path) -> str:

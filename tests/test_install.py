@@ -1,6 +1,8 @@
 """The door: what is imported is listed, what is extra can be missing, and every system finds its way in."""
 
 import ast
+import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from gccpm_lib import checkpoints, files, loading, timing
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -110,7 +114,7 @@ def test_no_import_needs_what_windows_or_macos_lack():
     found = python(f"""
 import importlib, os, sys, traceback
 import anny, anywidget, filelock, matplotlib, nbconvert, nncf, pandas, torch  # they know their own way
-for name in ("resource", "pwd", "grp", "termios", "pty"):
+for name in ("fcntl", "resource", "pwd", "grp", "termios", "pty"):
     sys.modules[name] = None
 for name in ("sched_getaffinity", "fork", "symlink", "link"):
     vars(os).pop(name, None)
@@ -137,12 +141,36 @@ def test_what_windows_lacks_is_asked_for_before_it_is_used(path):
     assert not unasked
 
 
+def test_text_is_utf_8_on_every_system():
+    """Windows reads and writes text in an encoding of its own unless it is told."""
+    unsaid = []
+    for path in (ROOT / "gccpm_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(node, "func", None), "attr", getattr(getattr(node, "func", None), "id", ""))
+            if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+                continue
+            text = name in ("read_text", "write_text")
+            if isinstance(node.func, ast.Name) and name == "open":
+                text = not any(isinstance(word, ast.Constant) and "b" in str(word.value) for word in node.args[1:])
+            unsaid += [f"{path.relative_to(ROOT)}:{node.lineno}"] if text else []
+    assert not unsaid, "say encoding='utf-8'"
+
+
+def test_folders_are_shown_elsewhere_without_symbolic_links_too(tmp_path, monkeypatch):
+    source = tmp_path / "with a blank"
+    source.mkdir()
+    (source / "a.txt").write_text("a")
+    files.link(source, tmp_path / "as link")
+    assert (tmp_path / "as link").is_symlink() and (tmp_path / "as link" / "a.txt").read_text() == "a"
+    monkeypatch.delattr("os.symlink")
+    files.link(source, tmp_path / "by files")
+    assert not (tmp_path / "by files").is_symlink() and (tmp_path / "by files" / "a.txt").samefile(source / "a.txt")
+    monkeypatch.delattr("os.link")
+    files.link(source / "a.txt", tmp_path / "copied.txt")
+    assert (tmp_path / "copied.txt").read_text() == "a" and not (tmp_path / "copied.txt").samefile(source / "a.txt")
+
+
 def test_work_goes_on_without_affinity_links_and_forks(tmp_path, monkeypatch):
-    import multiprocessing
-    import os
-
-    from gccpm_lib import checkpoints, loading, timing
-
     for name in ("sched_getaffinity", "symlink", "link"):
         monkeypatch.delattr(os, name, raising=False)
     assert timing.usable_cores() == os.cpu_count()

@@ -19,7 +19,7 @@ import numpy as np
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.coco_folders import labels_file
 from gccpm_lib.datasets.records import DataError, Person, picture_sizes
-from gccpm_lib.files import write_beside
+from gccpm_lib.files import link, write_beside
 from gccpm_lib.skeletons import COCO, LIP, Skeleton, split_side
 
 JOINT_MARGIN = 0.1  # a body is so much larger than the extent of its joints, on each side
@@ -56,7 +56,7 @@ def pool_coco(root: str | Path, sources: Sequence[Source], val: str | Path) -> P
     images, annotations = [], []
     for number, source in enumerate(sources):
         persons, pictures = _read(source)
-        (part / "train2017" / str(number)).symlink_to(pictures, target_is_directory=True)
+        link(pictures, part / "train2017" / str(number))
         _add(images, annotations, persons * source.repeat, pictures, str(number))
     category = {
         "id": 1,
@@ -67,8 +67,8 @@ def pool_coco(root: str | Path, sources: Sequence[Source], val: str | Path) -> P
     content = {"images": images, "annotations": annotations, "categories": [category]}
     write_beside(part / "annotations" / "person_keypoints_train2017.json", json.dumps(content))
     val_pictures = Path(os.path.commonpath([p.image_path.resolve().parent for p in coco.read_coco(val, "val")]))
-    (part / "val2017").symlink_to(val_pictures, target_is_directory=True)
-    (part / "annotations" / "person_keypoints_val2017.json").symlink_to(labels_file(val, "val").resolve())
+    link(val_pictures, part / "val2017")
+    link(labels_file(val, "val").resolve(), part / "annotations" / "person_keypoints_val2017.json")
     part.rename(root)
     return root
 

@@ -153,7 +153,7 @@ def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = N
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable text file ({error}); unpack it again") from error
 

@@ -167,7 +167,7 @@ def _write_rows(part: LipList, table: pd.DataFrame, lip_folder: Path) -> None:
     name = f"lip_{part.split}_set.csv"
     inside = lip_folder.resolve() in part.path.resolve().parents
     target = part.path.with_name(name) if inside else lip_folder / "TrainVal_pose_annotations" / name
-    there = target.read_text().splitlines() if target.exists() else []
+    there = target.read_text(encoding="utf-8").splitlines() if target.exists() else []
     kept = [row for row, keep in zip(part.rows, made, strict=True) if keep]
     if there == kept:
         return

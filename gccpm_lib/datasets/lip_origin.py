@@ -62,7 +62,7 @@ def read_list(labels_folder: str | Path, split: str) -> LipList | None:
     if path is None:
         return None
     if path.suffix == ".csv":
-        return LipList(split, path, *lip.read_annotations(path), path.read_text().rstrip("\n").split("\n"))
+        return LipList(split, path, *lip.read_annotations(path), path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
     return LipList(split, path, [f"{stem}.jpg" for stem in lip.read_ids(path)], None, None)
 
 

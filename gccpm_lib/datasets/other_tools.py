@@ -161,7 +161,7 @@ def from_yolo_pose(
     for path in sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
         label = Path(str(images).replace("images", "labels")) / f"{path.stem}.txt"
         picture = _Picture(path.name, *_size(path))
-        for number, line in enumerate(label.read_text().splitlines() if label.exists() else [], 1):
+        for number, line in enumerate(label.read_text(encoding="utf-8").splitlines() if label.exists() else [], 1):
             if line.strip():
                 picture.persons.append(_yolo_person(line, names, per_joint, picture, f"{label}:{number}"))
         pictures.append(picture)

@@ -123,7 +123,7 @@ def _render(
                 bar.update(task.last - task.first)
         for split in (0, 1):
             write(part, split, rows[split])
-        (part / MARKER).write_text(json.dumps(parameters, indent=1) + "\n")
+        (part / MARKER).write_text(json.dumps(parameters, indent=1) + "\n", encoding="utf-8")
         _rename(part, root, parameters)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -135,7 +135,7 @@ def _is_there(root: Path, parameters: dict) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        found = json.loads((root / MARKER).read_text())
+        found = json.loads((root / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{root}: holds files that were not rendered here; choose another folder") from error
     if found != parameters:
@@ -231,7 +231,7 @@ def _lip_cell(keypoint: np.ndarray) -> str:
 
 def _write_lip(part: Path, split: int, rows: list[str]) -> None:
     text = "".join(row + "\n" for row in rows)
-    (part / "TrainVal_pose_annotations" / f"lip_{SPLITS[split]}_set.csv").write_text(text)
+    (part / "TrainVal_pose_annotations" / f"lip_{SPLITS[split]}_set.csv").write_text(text, encoding="utf-8")
 
 
 def _write_image(path: Path, image: np.ndarray, rng: np.random.Generator) -> None:
@@ -275,7 +275,7 @@ def _write_coco(part: Path, split: int, entries: list[tuple[dict, list[dict]]]) 
         "categories": [person],
     }
     path = part / "annotations" / f"person_keypoints_{SPLITS[split]}2017.json"
-    path.write_text(json.dumps(content) + "\n")
+    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def render(dataset_folder: str | Path, recipe: Recipe, num_train: int, num_val: int, seed: int = 0) -> Path:

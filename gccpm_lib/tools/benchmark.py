@@ -98,7 +98,7 @@ def report_scoring(num_persons: int = 10_000) -> None:
         predictions = write_predictions(Path(folder) / "found.csv", names, points)
         rows = (",".join(f"{x},{y},0" for x, y in person) for person in points)
         truth = Path(folder) / "truth.csv"
-        truth.write_text("".join(f"{name},{row}\n" for name, row in zip(names, rows, strict=True)))
+        truth.write_text("".join(f"{name},{row}\n" for name, row in zip(names, rows, strict=True)), encoding="utf-8")
         seconds = interleaved({"scoring": lambda: evaluate_lip(truth, predictions)}, 5)["scoring"]
     print(f"scoring {num_persons:,} persons: {statistics.median(seconds):.3f} s")
 

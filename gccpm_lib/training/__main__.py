@@ -11,7 +11,7 @@ from gccpm_lib.training.run import Run
 
 def main(path: str) -> None:
     """Train the run that a JSON file describes."""
-    train(Run(**json.loads(Path(path).read_text())))
+    train(Run(**json.loads(Path(path).read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

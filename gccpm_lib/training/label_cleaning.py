@@ -21,7 +21,7 @@ from gccpm_lib import checkpoints
 from gccpm_lib.datasets import lip
 from gccpm_lib.datasets.records import fingerprint
 from gccpm_lib.evaluation.pckh import HEAD_TOP, NECK
-from gccpm_lib.files import write_beside
+from gccpm_lib.files import link, write_beside
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED
 
@@ -118,12 +118,12 @@ def write_labels(
     source, part = Path(source).resolve(), target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
     for folder in ("train_images", "val_images"):
-        link = part / "TrainVal_images" / folder
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(lip.find(source, folder), target_is_directory=True)
+        place = part / "TrainVal_images" / folder
+        place.parent.mkdir(parents=True, exist_ok=True)
+        link(lip.find(source, folder), place)
     annotations = part / "TrainVal_pose_annotations"
     annotations.mkdir()
-    (annotations / "lip_val_set.csv").symlink_to(lip.find(source, "lip_val_set.csv"))
+    link(lip.find(source, "lip_val_set.csv"), annotations / "lip_val_set.csv")
     write_beside(annotations / "lip_train_set.csv", "".join(map(_row, names, keypoints)))
     write_beside(part / COUNTS, json.dumps(counts, indent=1))
     part.rename(target)

@@ -238,7 +238,7 @@ def train_by_torchrun(run: Run, say: Callable[[str], None], num_processes: int) 
     with tempfile.TemporaryDirectory() as folder:
         file = write_beside(Path(folder) / "run.json", json.dumps(asdict(run)))
         distributed.launch(file, num_processes, say)
-    return json.loads(run.checkpoint_file.with_name("history.json").read_text())
+    return json.loads(run.checkpoint_file.with_name("history.json").read_text(encoding="utf-8"))
 
 
 def held(run: Run) -> contextlib.AbstractContextManager:

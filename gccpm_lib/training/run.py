@@ -154,7 +154,7 @@ class State:
 def skipped_table(run: Run) -> pd.DataFrame:
     """What on_bad_sample="skip" left out of a training, a row each: sample, reason."""
     file = run.checkpoint_file.with_name("skipped.json")
-    skipped = json.loads(file.read_text()) if file.exists() else {}
+    skipped = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return pd.DataFrame(list(skipped.items()), columns=["sample", "reason"])
 
 
