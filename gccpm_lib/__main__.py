@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gccpm_lib import __version__
 from gccpm_lib.extras import extra, import_advice
 from gccpm_lib.files import FolderBusy
+from gccpm_lib.progress import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gccpm: {error}", file=sys.stderr)
         return 3
     except (ValueError, OSError) as error:  # DataError is a ValueError
-        print(f"gccpm: {error}", file=sys.stderr)
+        print(f"gccpm: {printable(error)}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(f"gccpm: {import_advice(error)}", file=sys.stderr)
@@ -126,7 +127,7 @@ def _add_predict(commands, wanted: bool) -> None:
         "predict",
         help="keypoints of pictures, videos and webcams",
         description="Find the joints of the people in pictures, folders of pictures, videos and webcams (until Ctrl-C): of "
-        "one person per picture, or of those in given or detected boxes. Keypoints are written as LIP's csv or COCO's "
+        "one person per picture, or of those in given or detected boxes. Keypoints are written as a csv table or COCO's "
         "results, and drawn if wanted. Exit status 1: something couldn't be read; it is listed, the rest is done.",
     )
     if wanted:

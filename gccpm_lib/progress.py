@@ -7,4 +7,9 @@ if os.environ.get("TQDM_DISABLE"):
 else:
     from tqdm.auto import tqdm
 
-__all__ = ["tqdm"]
+__all__ = ["printable", "tqdm"]
+
+
+def printable(text: object) -> str:
+    """In one line, and without what would steer a terminal: file names may hold line breaks and escape codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

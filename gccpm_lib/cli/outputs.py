@@ -1,21 +1,19 @@
-"""What `gccpm predict` leaves on disk: keypoints as LIP's csv or COCO's results, drawn pictures and videos."""
+"""What `gccpm predict` leaves on disk: where each file goes, and the keypoints as csv, COCO's results or LIP's csv."""
 
 import contextlib
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from gccpm_lib.cli.boxes import number_of
-from gccpm_lib.cli.inputs import PICTURES, VIDEOS, Frame, Source
+from gccpm_lib.cli.inputs import PICTURES, VIDEOS, Source
 from gccpm_lib.datasets.coco_results import PERSON
-from gccpm_lib.datasets.lip import write_predictions
-from gccpm_lib.files import write_beside
-from gccpm_lib.show import drawing
-from gccpm_lib.skeletons import Skeleton
+from gccpm_lib.skeletons import LIP, Skeleton
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,23 +25,24 @@ class Predicted:
     image_id: int | None  # None: it isn't known
     keypoints: np.ndarray  # (N, K, 3) x, y in picture pixels, score
     scores: list[float]  # (N,) of the persons
+    time: float = 0.0  # seconds since the video's first frame
 
 
-def output_path(name: str | None, sources: Sequence[Source], several: bool) -> Path:
-    """Where the keypoints go; None: predictions.csv where that can hold them, else predictions.json.
+def output_path(name: str | None, sources: Sequence[Source], several: bool, submission: bool = False) -> Path:
+    """Where the keypoints go; None: predictions.csv for pictures of one person each, else predictions.json.
 
-    several: more than one person per picture may be found. Raises ValueError for another suffix and for what a csv can't
-    hold: several persons, names with a comma.
+    several: more than one person per picture may be found. Raises ValueError for another suffix and for what LIP's
+    submission form can't hold: several persons, videos, names with a comma or a line break.
     """
-    commas = [source.name for source in sources if "," in source.name]
-    simple = not (several or commas) and all(source.kind == "picture" for source in sources)
-    path = Path(name or ("predictions.csv" if simple else "predictions.json"))
+    simple = not several and all(source.kind == "picture" for source in sources)
+    path = Path(name or ("predictions.csv" if simple or submission else "predictions.json"))
     if path.suffix.lower() not in (".csv", ".json"):
-        raise ValueError(f"--output-name {path}: must end in .csv (LIP's form) or .json (COCO's results)")
-    if several and path.suffix.lower() == ".csv":
-        raise ValueError(f"--output-name {path}: the csv has one person per picture; with boxes give a name in .json")
-    if commas and path.suffix.lower() == ".csv":
-        raise ValueError(f"{commas[0]}: a csv can't hold a name with a comma; rename it or give --output-name in .json")
+        raise ValueError(f"--output-name {path}: must end in .csv (a table) or .json (COCO's results)")
+    if submission and (path.suffix.lower() != ".csv" or not simple):
+        raise ValueError(f"--output-name {path}: LIP's submission form is a .csv of pictures with one person each")
+    odd = [source.name for source in sources if set(",\r\n") & set(source.name)] if submission else []
+    if odd:
+        raise ValueError(f"{odd[0]}: LIP's submission form can't hold this name; rename it")
     return path
 
 
@@ -73,16 +72,21 @@ def _drawn_suffix(source: Source) -> str:
     return ".jpg" if source.kind == "picture" else ".mp4"
 
 
-def check_writable(paths: Iterable[Path], inputs: Iterable[str | Path]) -> None:
-    """Make the folders of files that will be written and try to write there; ValueError where it fails or hits an input."""
+def check_writable(paths: Iterable[Path], inputs: Iterable[str | Path], overwrite: bool = False) -> None:
+    """Make the folders of files that will be written and try to write there.
+
+    ValueError where that fails, hits an input or, unless overwrite, a file that is there already.
+    """
     kept = {Path(name).resolve() for name in inputs}
     for path in paths:
         if path.resolve() in kept:
             raise ValueError(f"{path}: is an input and would be written over; give another name for the results")
         part = path.with_name(path.name + ".part")
         try:
-            if path.is_dir():
-                raise IsADirectoryError("it is a folder")
+            if path.exists() and not path.is_file():
+                raise IsADirectoryError("it is a folder or device")
+            if path.exists() and not overwrite:
+                raise ValueError(f"{path}: exists already; give --overwrite, or another name for the results")
             part.parent.mkdir(parents=True, exist_ok=True)
             part.write_bytes(b"")
             part.unlink()
@@ -101,74 +105,89 @@ def image_ids(sources: Sequence[Source], known: Mapping[str, int]) -> dict[str, 
     return numbers
 
 
-def write_keypoints(path: Path, found: Sequence[Predicted]) -> Path:
-    """Write LIP's csv or COCO's results, by suffix; a video's frames are NAME_000012 in a csv."""
-    if path.suffix.lower() == ".csv":
-        found = [p for p in found if len(p.keypoints)]
-        names = [p.source.name if p.number is None else f"{p.source.name}_{p.number:06d}" for p in found]
-        joints = [p.keypoints for p in found]
-        return write_predictions(path, names, np.concatenate(joints)) if found else write_beside(path, "")
-    return write_beside(path, json.dumps([row for p in found for row in result_rows(p)]))
+class Results(contextlib.AbstractContextManager):
+    """The keypoints' file, written row by row beside its path and renamed at the end.
 
-
-def result_rows(predicted: Predicted) -> list[dict]:
-    """Rows of a COCO results file: the joints' scores are the third numbers; also file_name and, for a video, frame.
-
-    Without image_id where that isn't known: `evaluate_coco` goes by file_name.
-    """
-    frame = {} if predicted.number is None else {"frame": predicted.number}
-    known = {} if predicted.image_id is None else {"image_id": predicted.image_id}
-    rows = []
-    for keypoints, score in zip(predicted.keypoints, predicted.scores, strict=True):
-        triples = np.column_stack([keypoints[:, :2].round(2), keypoints[:, 2].round(4)])
-        row = {"category_id": PERSON, "keypoints": triples.ravel().tolist(), "score": score}
-        rows.append(known | row | {"file_name": predicted.source.name} | frame)
-    return rows
-
-
-class Drawings(contextlib.AbstractContextManager):
-    """Draws frames with their poses to the sources' files, each renamed when it is whole; with no paths, nothing.
-
-    A video keeps its rate and size (an odd width or height loses a pixel: the format has none), without its sound.
+    By suffix a csv with a header, one row per person, or COCO's results; with submission LIP's csv: name, then x and y of
+    the 16 joints as whole pixels. Whatever ends it early, the rows up to then are kept; a killed process leaves them in
+    PATH.part. Nothing is written where nothing was predicted.
     """
 
-    def __init__(self, paths: Mapping[Source, Path], skeleton: Skeleton):
-        self.paths, self.skeleton = paths, skeleton
-        self.video: tuple[Source, cv2.VideoWriter, tuple[int, int]] | None = None  # the one being written, its size
+    def __init__(self, path: Path, skeleton: Skeleton, submission: bool = False):
+        if submission and skeleton.joints != LIP.joints:
+            raise ValueError(f"LIP's submission form holds LIP's {LIP.num_joints} joints, and {skeleton.name} has others")
+        self.path, self.skeleton, self.part = path, skeleton, path.with_name(path.name + ".part")
+        self.is_table, self.submission = path.suffix.lower() == ".csv", submission
+        self.num_rows, self.file = 0, None
 
-    def add(self, frame: Frame, poses: np.ndarray) -> None:
-        """Draw poses (N, K, 3), unsure joints hollow, on the frame; a source's frames come one after the other."""
-        if frame.source not in self.paths:
-            return
-        drawn = drawing.draw_poses(frame.image, drawing.by_score(poses), self.skeleton)
-        drawn = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
-        if frame.source.kind == "picture":
-            write_beside(self.paths[frame.source], cv2.imencode(".jpg", drawn)[1].tobytes())
-            return
-        if self.video is None or self.video[0] != frame.source:
-            self.finish()
-            self._begin(frame)
-        _, writer, size = self.video
-        writer.write(drawn if drawn.shape[1::-1] == size else cv2.resize(drawn, size))
+    def add(self, predicted: Predicted) -> None:
+        """Append a picture's or frame's persons. OSError, naming the file, where the disk is full: what was there stays."""
+        if self.file is None:
+            self.file = open(self.part, "wb")
+            self._append(self._header() if self.is_table and not self.submission else "" if self.is_table else "[")
+        self._append("".join(self._lines(predicted)))
+        self.num_rows += len(predicted.keypoints)
 
-    def finish(self) -> None:
-        """Complete the video that is being written, if any."""
-        if self.video is not None:
-            source, writer, _ = self.video
-            writer.release()
-            _part(self.paths[source]).replace(self.paths[source])
-            self.video = None
+    def _append(self, text: str) -> None:
+        end = self.file.tell()
+        try:
+            self.file.write(text.encode(errors="surrogateescape"))  # a file's name may be any bytes
+            self.file.flush()
+        except OSError as error:
+            self._cut_at(end)
+            raise OSError(f"{self.path}: {error.strerror}; {self.num_rows} rows are kept; make room and go on") from error
+
+    def _cut_at(self, end: int) -> None:
+        """Start anew behind the last whole row: the file's own buffer would try the rest again."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+        self.file = open(self.part, "r+b")
+        self.file.truncate(end)
+        self.file.seek(end)
+
+    def _header(self) -> str:
+        columns = [f"{joint}_{value}" for joint in self.skeleton.joints for value in ("x", "y", "score")]
+        return _csv_line(["file_name", "frame", "time", "person", "score", *columns])
+
+    def _lines(self, predicted: Predicted) -> Iterable[str]:
+        if not self.is_table:
+            for number, row in enumerate(result_rows(predicted, self.skeleton), self.num_rows):
+                yield (",\n" if number else "\n") + json.dumps(row)
+            return
+        for person, (keypoints, score) in enumerate(zip(predicted.keypoints, predicted.scores, strict=True)):
+            if self.submission:
+                yield _csv_line([predicted.source.name, *np.rint(keypoints[:, :2]).astype(int).ravel().tolist()])
+                continue
+            moment = ["", ""] if predicted.number is None else [predicted.number, round(predicted.time, 6)]
+            yield _csv_line([predicted.source.name, *moment, person, round(score, 4), *_rounded(keypoints)])
 
     def __exit__(self, *error) -> None:
-        self.finish()
-
-    def _begin(self, frame: Frame) -> None:
-        path, size = self.paths[frame.source], frame.image.shape[1::-1]
-        writer = cv2.VideoWriter(str(_part(path)), cv2.VideoWriter_fourcc(*"mp4v"), frame.source.rate, size)
-        if not writer.isOpened():
-            raise ValueError(f"{path}: this OpenCV can't write an mp4 video of {size[0]}x{size[1]} pixels; draw no video")
-        self.video = frame.source, writer, size
+        if self.file is not None:
+            self._append("" if self.is_table else "\n]\n")
+            self.file.close()
+            self.part.replace(self.path)
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.part{path.suffix}")  # the suffix tells OpenCV the format
+def _csv_line(cells: Sequence) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _rounded(keypoints: np.ndarray) -> list[float]:
+    """x, y, score of every joint in a row, pixels with two decimals and scores with four."""
+    return np.column_stack([keypoints[:, :2].round(2), keypoints[:, 2].round(4)]).ravel().tolist()
+
+
+def result_rows(predicted: Predicted, skeleton: Skeleton) -> list[dict]:
+    """Rows of a COCO results file: the joints' scores are the third numbers.
+
+    Beyond what COCO asks for: file_name, the joints' names and, for a video, frame and time in seconds. Without image_id
+    where that isn't known: `evaluate_coco` goes by file_name.
+    """
+    known = {} if predicted.image_id is None else {"image_id": predicted.image_id}
+    more = {"file_name": predicted.source.name, "joints": list(skeleton.joints)}
+    more |= {} if predicted.number is None else {"frame": predicted.number, "time": round(predicted.time, 6)}
+    found = zip(predicted.keypoints, predicted.scores, strict=True)
+    rows = [{"keypoints": _rounded(keypoints), "score": score} for keypoints, score in found]
+    return [known | {"category_id": PERSON} | row | more for row in rows]

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,18 @@ import torch
 
 from gccpm_lib.cli import outputs, smoothing
 from gccpm_lib.cli.boxes import BoxFile, Detector, WholePictures, covering, open_detector, read_boxes
-from gccpm_lib.cli.inputs import Frame, Source, batches, list_sources, read_frames
+from gccpm_lib.cli.drawings import Drawings
+from gccpm_lib.cli.inputs import NAMES, Frame, Source, batches, list_sources, read_frames, remarks
 from gccpm_lib.cli.outputs import Predicted
 from gccpm_lib.export.engines import open_predictor
 from gccpm_lib.prediction.predictor import PosePredictor, person_score
-from gccpm_lib.progress import tqdm
+from gccpm_lib.progress import printable, tqdm
+from gccpm_lib.skeletons import UNSURE
 from gccpm_lib.weight_files import SHIPPED_NETWORK, shipped_networks
 
 Finder = WholePictures | BoxFile | Detector
 STOPPED = 130  # the shell's exit status for Ctrl-C
+LEAST_SURE = 0.5  # share of joints: below it are 1 of 80 photographs of one person, 7 of 39 of COCO's, 10 of 10 without any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--detector-weights", default="", metavar="FILE", help="its state_dict; default: torchvision's, downloaded once")
     add("--min-box-score", type=float, metavar="S", help="leave out lower boxes; default 0 of a file, 0.5 of a detector")
     add("--smooth", action="store_true", help="calm the joints over a video's frames (1 euro filter)")
-    add("--output-name", metavar="FILE", help="name.csv (LIP's form) or name.json (COCO's results); default predictions.*")
+    add("--output-name", metavar="FILE", help="name.csv (a table) or name.json (COCO's results); default predictions.*")
+    add("--lip-submission", action="store_true", help="write the csv as LIP's server takes it: no header, no scores")
     add("--visualize", metavar="PATH", help="also draw the poses: into a folder, or one video into PATH.mp4")
+    add("--overwrite", action="store_true", help="write over results and drawings that are there already")
     add("--batch-size", type=_at_least_one, default=16, metavar="N", help="pictures or frames read at once; default 16")
     add("--device", default="cpu", help="cpu, cuda or mps")
 
@@ -61,6 +67,47 @@ class Outcome:
     problems: tuple[str, ...]
 
 
+class Tally:
+    """What was found so far."""
+
+    def __init__(self):
+        self.num_frames = self.num_pictures = self.num_persons = self.num_problems = 0
+        self.empty, self.unsure = Counter(), Counter()  # frames by source: without anybody; with few sure joints
+
+    def add(self, outcome: Outcome) -> None:
+        self.num_problems += len(outcome.problems)
+        if outcome.keypoints is None:
+            return
+        self.num_frames += 1
+        self.num_pictures += outcome.frame.number is None
+        self.num_persons += len(outcome.keypoints)
+        if not len(outcome.keypoints):
+            self.empty[outcome.frame.source.name] += 1
+        elif np.mean(outcome.keypoints[:, :, 2] > UNSURE) < LEAST_SURE:
+            self.unsure[outcome.frame.source.name] += 1
+
+    @property
+    def what(self) -> str:
+        return "picture" if self.num_pictures == self.num_frames else "frame"
+
+    def doubts(self, whole: bool) -> list[str]:
+        """Which pictures hold nobody, or, where whole ones are taken for a person each, perhaps not one alone."""
+        lines = []
+        if self.empty:
+            lines.append(f"nobody found in {self._named(self.empty)}")
+        if self.unsure and whole:
+            lines.append(
+                f"fewer than half of the joints are sure in {self._named(self.unsure)}: nobody, several or small people "
+                "there? --boxes or --detector say whom to predict"
+            )
+        return lines
+
+    def _named(self, frames: Counter) -> str:
+        names = [name for name, _ in frames.most_common(NAMES)]
+        more = f" and {len(frames) - NAMES:,} more" if len(frames) > NAMES else ""
+        return f"{frames.total():,} of {_count(self.num_frames, self.what)} ({', '.join(names)}{more})"
+
+
 def predict(options: argparse.Namespace) -> int:
     """Predict all inputs. Exit status: 0 done, 1 something couldn't be read (it is listed, the rest is done), 130 Ctrl-C.
 
@@ -70,10 +117,11 @@ def predict(options: argparse.Namespace) -> int:
     sources = list_sources(options.inputs)
     if options.smooth and all(source.kind == "picture" for source in sources):
         raise ValueError("--smooth is for videos and cameras, and none is given; leave it out")
-    path = outputs.output_path(options.output_name, sources, bool(options.boxes or options.detector))
+    several = bool(options.boxes or options.detector)
+    path = outputs.output_path(options.output_name, sources, several, options.lip_submission)
     drawn = outputs.drawing_paths(options.visualize, sources)
     read = [options.checkpoint_path, options.boxes, options.detector_weights, *(source.path for source in sources)]
-    outputs.check_writable([path, *drawn.values()], filter(None, read))
+    outputs.check_writable([path, *drawn.values()], filter(None, read), options.overwrite)
     finder = _open_finder(options, sources)
     scales = (0.75, 1.0, 1.25) if options.multiscale else (1.0,)
     predictor = open_predictor(
@@ -86,9 +134,7 @@ def predict(options: argparse.Namespace) -> int:
         device=options.device,
     )
     if options.flip and predictor.recipe.skeleton.lacks_sides():
-        print(
-            "gccpm: --flip: this network's joints have no right and left, so it averages each with itself", file=sys.stderr
-        )
+        _say(["--flip: this network's joints have no right and left, so it averages each with itself"])
     return _run(options, sources, finder, predictor, path, drawn)
 
 
@@ -125,30 +171,33 @@ def _open_finder(options: argparse.Namespace, sources: Sequence[Source]) -> Find
 
 def _run(options, sources, finder: Finder, predictor: PosePredictor, path: Path, drawn: dict[Source, Path]) -> int:
     """Predict, draw and write; whatever ends it early, what was done by then is written."""
-    ids = outputs.image_ids(sources, finder.ids)
-    found, num_problems, stopped, started = [], 0, False, time.perf_counter()
+    ids, skeleton = outputs.image_ids(sources, finder.ids), predictor.recipe.skeleton
+    tally, stopped, started = Tally(), False, time.perf_counter()
+    _say(remarks(options.inputs, sources))
     counts = [source.num_frames for source in sources]
     outcomes = _outcomes(batches(read_frames(sources, finder.labelled), options.batch_size), predictor, finder)
     outcomes = _smoothed(outcomes) if options.smooth else outcomes
     bar = tqdm(total=sum(counts) if all(counts) else None, desc="predict", unit="frame", leave=False)
     try:
-        with bar, outputs.Drawings(drawn, predictor.recipe.skeleton) as drawings:
+        with outputs.Results(path, skeleton, options.lip_submission) as results, bar, Drawings(drawn, skeleton) as drawings:
             for outcome in outcomes:
-                num_problems += len(outcome.problems)
-                for problem in outcome.problems:
-                    tqdm.write(f"gccpm: {problem}", file=sys.stderr)
+                _say(outcome.problems)
+                tally.add(outcome)
                 if outcome.keypoints is not None:
+                    results.add(_predicted(outcome, ids.get(outcome.frame.source.name)))
                     drawings.add(outcome.frame, outcome.keypoints)
-                    found.append(_predicted(outcome, ids.get(outcome.frame.source.name)))
                     bar.update()
     except KeyboardInterrupt:
         stopped = True
-    finally:
-        seconds = time.perf_counter() - started
-        if found:
-            outputs.write_keypoints(path, found)
-    print(_summary(found, num_problems, stopped, seconds, path, options.visualize))
-    return STOPPED if stopped else int(num_problems > 0)
+    whole, seconds = isinstance(finder, WholePictures), time.perf_counter() - started
+    _say(tally.doubts(whole))
+    print(printable(_summary(tally, whole, stopped, seconds, path, options.visualize)))
+    return STOPPED if stopped else int(tally.num_problems > 0)
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        tqdm.write(f"gccpm: {printable(line)}", file=sys.stderr)
 
 
 def _outcomes(frames: Iterator[list[Frame]], predictor: PosePredictor, finder: Finder) -> Iterator[Outcome]:
@@ -192,16 +241,19 @@ def _smoothed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
 def _predicted(outcome: Outcome, image_id: int | None) -> Predicted:
     frame, keypoints = outcome.frame, outcome.keypoints
     scores = [person_score(own) * float(box[4]) for own, box in zip(keypoints, outcome.boxes, strict=True)]
-    return Predicted(frame.source, frame.number, image_id, keypoints, scores)
+    return Predicted(frame.source, frame.number, image_id, keypoints, scores, frame.time)
 
 
-def _summary(found: Sequence[Predicted], num_problems: int, stopped: bool, seconds: float, path: Path, drawn: str) -> str:
-    what = "picture" if all(p.number is None for p in found) else "frame"
-    done = f"{_count(len(found), what)} predicted, {_count(sum(len(p.keypoints) for p in found), 'person')}"
-    problems = f", {_count(num_problems, 'problem')}" if num_problems else ""
-    written = f", {len(found) / seconds:.1f} frames/s; keypoints in {path}" if found else "; nothing written"
-    return ("stopped: " if stopped else "") + done + problems + written + (f", drawn in {drawn}" if drawn and found else "")
+def _summary(tally: Tally, whole: bool, stopped: bool, seconds: float, path: Path, drawn: str) -> str:
+    persons = f"each {tally.what} as one person" if whole else _count(tally.num_persons, "person")
+    problems = f", {_count(tally.num_problems, 'problem')}" if tally.num_problems else ""
+    start = "stopped: " if stopped else ""
+    if not tally.num_frames:
+        return f"{start}no {tally.what} predicted{problems}; nothing written"
+    done = f"{start}{_count(tally.num_frames, tally.what)} predicted, {persons}{problems}"
+    written = f"{tally.num_frames / seconds:.1f} frames/s; keypoints in {path}"
+    return f"{done}, {written}" + (f", drawn in {drawn}" if drawn else "")
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

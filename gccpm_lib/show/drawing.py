@@ -1,7 +1,8 @@
 """Drawing: poses on pictures, contact sheets, curves. Figures are Matplotlib's; pictures are RGB when they leave here.
 
 The person's right is orange with round joints, the left blue with square ones, the middle grey: colours that colour-blind
-readers can tell apart, and shapes for print. Occluded joints are hollow, missing ones absent.
+readers can tell apart, and shapes for print. Occluded and unsure joints are hollow and the limbs that end there dashed,
+missing joints absent. Small people get no white borders, which would cover them.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from gccpm_lib.skeletons import OCCLUDED, UNSURE, VISIBLE, Skeleton
 
 COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#7A7A7A"}  # Okabe and Ito's vermilion and blue
 SHOWN_SCORES = ("Avg.", "Head", "Wri.", "Ank.", "AP", "AP50", "AP75", "AR")  # of the training curves
+BORDERED = 220  # pixels of a person's square from which joints and limbs have white borders
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
@@ -57,25 +59,34 @@ def draw_poses(image: np.ndarray, poses: np.ndarray, skeleton: Skeleton) -> np.n
 
 def _draw_joints_and_limbs(canvas: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton, side: int) -> None:
     """Draw a pose (K, 3) on an RGB canvas, as thick as it should be on a square of this many pixels."""
-    points, known = keypoints[:, :2], keypoints[:, 2] > 0
-    width = max(1, side // 110)
+    points, known, hollow = keypoints[:, :2], keypoints[:, 2] > 0, keypoints[:, 2] == OCCLUDED
+    width, radius = max(1, side // 110), max(2 if side >= BORDERED else 1, side // 70)
     for a, b in skeleton.limbs:
         if known[a] and known[b]:
             sides = {skeleton.side(a), skeleton.side(b)} - {"middle"}
             colour = _rgb(COLOURS[sides.pop() if len(sides) == 1 else "middle"])
-            cv2.line(canvas, _pixel(points[a]), _pixel(points[b]), (255, 255, 255), width + 2, cv2.LINE_AA)
-            cv2.line(canvas, _pixel(points[a]), _pixel(points[b]), colour, width, cv2.LINE_AA)
+            for start, end in _dashes(points[a], points[b], 3 * radius) if hollow[a] or hollow[b] else [points[[a, b]]]:
+                if side >= BORDERED:
+                    cv2.line(canvas, _pixel(start), _pixel(end), (255, 255, 255), width + 2, cv2.LINE_AA)
+                cv2.line(canvas, _pixel(start), _pixel(end), colour, width, cv2.LINE_AA)
     for joint in np.flatnonzero(known):
-        _draw_joint(canvas, points[joint], skeleton.side(joint), keypoints[joint, 2] == 1, max(2, side // 70))
+        _draw_joint(canvas, points[joint], skeleton.side(joint), hollow[joint], radius, side >= BORDERED)
+
+
+def _dashes(start: np.ndarray, end: np.ndarray, length: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ends of the dashes, about this long with wider gaps, from one point to the other; at least two of them."""
+    count = int(np.clip(np.linalg.norm(end - start) / (2.5 * length), 2, 100))
+    first = np.arange(count)[:, None] / (count - 0.6)
+    return [(start + at * (end - start), start + (at + 0.4 / (count - 0.6)) * (end - start)) for at in first]
 
 
 def _pixel(point: np.ndarray) -> tuple[int, int]:
     return tuple(np.clip(np.rint(point), -10000, 10000).astype(int).tolist())
 
 
-def _draw_joint(canvas: np.ndarray, point: np.ndarray, side: str, hollow: bool, radius: int) -> None:
-    x, y = _pixel(point)
-    inside, ring = ((255, 255, 255), _rgb(COLOURS[side])) if hollow else (_rgb(COLOURS[side]), (255, 255, 255))
+def _draw_joint(canvas: np.ndarray, point: np.ndarray, side: str, hollow: bool, radius: int, bordered: bool) -> None:
+    (x, y), white, colour = _pixel(point), (255, 255, 255), _rgb(COLOURS[side])
+    inside, ring = (white, colour) if hollow else (colour, white if bordered else colour)
     if side == "left":
         corners = (x - radius, y - radius), (x + radius, y + radius)
         cv2.rectangle(canvas, *corners, inside, -1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import cut, frames_in, lively_network, noise_picture, write_video
@@ -20,6 +21,7 @@ from gccpm_lib.evaluation.pckh import normalised_distances, pckh
 from gccpm_lib.export.engines import open_predictor
 from gccpm_lib.prediction.predictor import PosePredictor, person_score
 from gccpm_lib.rendering.rendered import render_lip
+from gccpm_lib.skeletons import LIP
 
 
 def save(folder: Path, recipe: str, input_size, **shape) -> Path:
@@ -48,7 +50,7 @@ def predict(checkpoint, tmp_path, monkeypatch):
     """Run the command in an empty folder; its exit status."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    return lambda *arguments: main(["predict", *map(str, arguments), "--checkpoint-path", str(checkpoint)])
+    return lambda *arguments: main(["predict", "--checkpoint-path", str(checkpoint), *map(str, arguments)])
 
 
 def rows_in(path: str) -> list[dict]:
@@ -57,13 +59,14 @@ def rows_in(path: str) -> list[dict]:
 
 def test_a_folder_is_predicted_and_drawn(predict, pictures, capsys):
     assert predict(pictures, "--flip", "--visualize", "drawn") == 0
-    names, points = read_predictions("predictions.csv")
-    assert names == ["a.jpg", "b.png"]
-    assert points.shape == (2, 16, 2) and (points >= 0).all() and (points <= (39, 59)).all()
+    table = pd.read_csv("predictions.csv")
+    assert table["file_name"].tolist() == ["a.jpg", "b.png"]
+    x, y = (table.filter(regex=f"_{axis}$") for axis in "xy")
+    assert x.shape == (2, 16) and (x >= 0).all(axis=None) and (x <= 39).all(axis=None) and (y <= 59).all(axis=None)
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["a.jpg", "b.jpg"]
     assert cv2.imread("drawn/b.jpg").shape == (60, 40, 3)
     told = capsys.readouterr().out
-    assert told.startswith("2 pictures predicted, 2 persons, ") and told.count("\n") == 1
+    assert told.startswith("2 pictures predicted, each picture as one person, ") and told.count("\n") == 1
     assert "frames/s; keypoints in predictions.csv, drawn in drawn" in told
 
 
@@ -85,13 +88,13 @@ def test_a_video_is_predicted_frame_by_frame_and_drawn(predict, tmp_path, capsys
     assert [(row["file_name"], row["frame"]) for row in rows] == [("clip.avi", i) for i in range(5)]
     frames, rate = frames_in("drawn/clip.mp4")
     assert len(frames) == 5 and rate == 12.5 and frames[0].shape == (48, 64, 3)
-    assert capsys.readouterr().out.startswith("5 frames predicted, 5 persons")
+    assert capsys.readouterr().out.startswith("5 frames predicted, each frame as one person")
 
 
 def test_batches_of_any_size_give_the_same(predict, pictures, tmp_path):
     clip, found = write_video(tmp_path / "clip.mp4", 3), []
     for size in (1, 2, 16):
-        assert predict(clip, pictures, "--batch-size", size) == 0
+        assert predict(clip, pictures, "--batch-size", size, "--overwrite") == 0
         found.append(np.array([row["keypoints"] for row in rows_in("predictions.json")]))
     np.testing.assert_allclose(found[0], found[1], atol=1e-3)
     np.testing.assert_allclose(found[0], found[2], atol=1e-3)
@@ -182,8 +185,8 @@ def test_a_damaged_picture_in_a_batch_is_named_and_the_others_are_done(predict, 
     assert predict(pictures) == 1
     told = capsys.readouterr()
     assert told.err.count("a.jpg: picture truncated") == 1 and told.err.count("bb.jpg: not a readable picture") == 1
-    assert "2 pictures predicted, 2 persons, 2 problems" in told.out
-    assert read_predictions("predictions.csv")[0] == ["b.png", "c.jpg"]
+    assert "2 pictures predicted, each picture as one person, 2 problems" in told.out
+    assert pd.read_csv("predictions.csv")["file_name"].tolist() == ["b.png", "c.jpg"]
 
 
 def test_a_video_that_ends_early_is_done_so_far(predict, tmp_path, capsys):
@@ -248,7 +251,8 @@ def test_a_damaged_network_is_told(predict, pictures, monkeypatch, capsys):
         (["."], "no pictures inside"),
         (["PICTURES", "PICTURES"], "has the same name"),
         (["PICTURES", "--output-name", "o.xml"], "must end in .csv"),
-        (["PICTURES", "--output-name", "o.csv", "--boxes", "b.json"], "one person per picture"),
+        (["PICTURES", "--output-name", "o.csv", "--boxes", "b.json", "--lip-submission"], "with one person each"),
+        (["PICTURES", "--output-name", "o.json", "--lip-submission"], "LIP's submission form is a .csv"),
         (["PICTURES", "--output-name", "PICTURES/a.jpg/o.csv"], "can't be written"),
         (["PICTURES", "--visualize", "PICTURES/b.png"], "give a folder"),
         (["PICTURES", "--visualize", "PICTURES"], "is an input"),
@@ -269,6 +273,74 @@ def test_wrong_input_is_one_line_before_anything_is_predicted(predict, pictures,
     error = capsys.readouterr().err.strip()
     assert error.startswith("gccpm: ") and len(error.splitlines()) == 1
     assert told in error
+
+
+def test_results_and_drawings_that_are_there_are_left_alone(predict, pictures, capsys):
+    assert predict(pictures, "--output-name", "o.json", "--visualize", "drawn") == 0
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    for name, told in (("o.json", "o.json: exists already"), ("new.json", "drawn/a.jpg: exists already")):
+        assert predict(pictures, "--output-name", name, "--visualize", "drawn", "--flip") == 2
+        assert f"{told}; give --overwrite" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert predict(pictures, "--output-name", "o.json", "--visualize", "drawn", "--flip", "--overwrite") == 0
+    assert Path("o.json").read_bytes() != before[Path("o.json")]
+
+
+def test_lips_submission_form_holds_the_same_joints(predict, pictures):
+    assert (
+        predict(pictures, "--output-name", "o.csv")
+        == 0
+        == predict(pictures, "--output-name", "lip.csv", "--lip-submission")
+    )
+    names, points = read_predictions("lip.csv")
+    table = pd.read_csv("o.csv")
+    assert names == table["file_name"].tolist()
+    np.testing.assert_allclose(points[:, :, 0], table.filter(regex="_x$"), atol=0.51)
+
+
+def test_pictures_without_anybody_are_told(predict, pictures, capsys):
+    Path("boxes.json").write_text(json.dumps([{"file_name": "b.png", "bbox": [2, 3, 30, 50]}]))
+    assert predict(pictures, "--boxes", "boxes.json") == 0
+    told = capsys.readouterr()
+    assert "gccpm: nobody found in 1 of 2 pictures (a.jpg)" in told.err
+    assert told.out.startswith("2 pictures predicted, 1 person, ")
+
+
+def test_whole_pictures_with_few_sure_joints_are_told(predict, pictures, monkeypatch, capsys):
+    def found(_, images, boxes):
+        scores = np.where(np.arange(16) < (7 if len(images) == 2 else 8), 0.3, 0.1)
+        return [np.dstack([np.ones((1, 16, 2)), scores[None]]) for _ in images]
+
+    monkeypatch.setattr(PosePredictor, "predict_many", found)
+    assert predict(pictures) == 0
+    told = capsys.readouterr().err
+    assert "fewer than half of the joints are sure in 2 of 2 pictures (a.jpg, b.png): nobody, several" in told
+    assert predict(pictures / "a.jpg", "--overwrite") == 0
+    assert "sure" not in capsys.readouterr().err
+
+
+def test_what_a_folder_holds_beside_pictures_is_told(predict, pictures, capsys):
+    write_video(pictures / "clip.avi")
+    assert predict(pictures) == 0
+    assert f"gccpm: {pictures}: not read: clip.avi (a video; give it by name)\n" in capsys.readouterr().err
+
+
+def test_names_cannot_steer_the_terminal(predict, pictures, capsys):
+    odd = pictures / "a\x1b[31m\nb.jpg"
+    (pictures / "a.jpg").rename(odd)
+    assert predict(odd, "--output-name", "o.json") == 0 and rows_in("o.json")[0]["file_name"] == odd.name
+    cut(odd, 0.5)
+    assert predict(odd, "--output-name", "p.json") == 1
+    told = capsys.readouterr().err
+    assert "a\\x1b[31m\\nb.jpg: picture truncated" in told and "\x1b[31m" not in told
+
+
+def test_times_are_the_videos_own(predict, tmp_path):
+    clip = write_video(tmp_path / "clip.mkv", 4)
+    assert predict(clip, "--output-name", "o.json") == 0 == predict(clip, "--output-name", "o.csv")
+    expected = [0, 0.08, 0.16, 0.24]
+    assert [row["time"] for row in rows_in("o.json")] == expected == pd.read_csv("o.csv")["time"].tolist()
+    assert {tuple(row["joints"]) for row in rows_in("o.json")} == {LIP.joints}
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "many"])

@@ -79,6 +79,26 @@ def test_small_people_are_drawn_with_thinner_lines():
     assert 0 < thickness(40) < thickness(380)
 
 
+def test_small_people_are_not_covered_by_white_borders():
+    """Someone 40 pixels tall on a dark picture: nothing white, and most of the person's place still shows the picture."""
+    image, pose = np.full((100, 100, 3), 40, np.uint8), np.zeros((16, 3))
+    pose[[0, 1, 2, 6, 7, 8, 9]] = [(45, y, 2) for y in (70, 60, 50, 49, 42, 35, 30)]
+    pose[[3, 4, 5]] = [(55, y, 2) for y in (50, 60, 70)]
+    canvas = drawing.draw_poses(image, pose[None], LIP)
+    assert (canvas.min(axis=2) < 200).all()
+    assert (canvas[28:72, 40:60] == 40).all(axis=2).mean() > 0.6
+
+
+def test_a_limb_to_an_unsure_joint_is_dashed():
+    image = np.zeros((300, 300, 3), np.uint8)
+    pose = one_joint(0, 50, 150)
+    pose[1] = (250, 150, 2)
+    sure = drawing.draw_poses(image, pose[None], LIP)[150, 70:230].any(axis=1)
+    pose[1, 2] = 1
+    unsure = drawing.draw_poses(image, pose[None], LIP)[150, 70:230].any(axis=1)
+    assert sure.all() and 0.3 < unsure.mean() < 0.8 and np.diff(unsure.astype(int)).clip(0).sum() >= 3
+
+
 def test_joints_far_outside_and_small_or_large_scores_are_drawn_without_an_error():
     keypoints = np.array([[1e9 * (-1) ** j, -1e7, 0.3 + j] for j in range(17)])
     assert drawing.draw_pose(np.zeros((10, 20, 3), np.uint8), keypoints, COCO).shape == (256, 256, 3)
