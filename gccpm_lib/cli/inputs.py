@@ -29,6 +29,11 @@ MAX_RATE = 120.0  # frames/s of a drawn video whose pictures come at uneven time
 PROBED = 64  # frames whose times tell a video's rate
 NAMES = 8  # at most, in a line that lists files
 
+# OpenCV reads these once in a process, when it opens its first video
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # set it to 24 to see FFmpeg's warnings
+os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000000")  # packets between two pictures; 4,096 else
+os.environ.setdefault("OPENCV_FFMPEG_DECODE_ATTEMPTS", "1000000")  # of them without a picture; 64 else
+
 
 @dataclass(frozen=True)
 class Source:
@@ -179,10 +184,6 @@ def even_rate(rate: float, times: Sequence[float]) -> float:
 
 
 def _open(source: Source) -> cv2.VideoCapture:
-    """Open without FFmpeg's own lines on stderr, and without giving up where little of a file is pictures."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # set it to 24 to see FFmpeg's warnings
-    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000000")  # packets between two pictures; 4,096 else
-    os.environ.setdefault("OPENCV_FFMPEG_DECODE_ATTEMPTS", "1000000")  # of them without a picture; 64 else
     if source.kind == "camera":
         return cv2.VideoCapture(int(source.path))
     return cv2.VideoCapture(os.path.abspath(source.path), cv2.CAP_FFMPEG)  # else "a:b.mp4" is a protocol, "%d" a series
