@@ -4,7 +4,8 @@
         --rendered data/rendered_lip --scenes data/coco_small --data gccpm_lib/tools/templates/data_leeds.md
 
 writes gccpm_lib/weights/gccpm-2stage-leeds.safetensors and .md, once all is measured. --data is what the card says of the
-photographs and their terms; --published C sets another training on the same photographs beside it.
+photographs and their terms; --published C sets another training on the same photographs beside it, --lip F adds LIP's own
+people.
 """
 
 import argparse
@@ -134,7 +135,9 @@ def _others_share(person: Person, persons: Sequence[Person]) -> float:
     return max(shares)
 
 
-def measure(file: Path, checkpoint: str, photos: str, rendered: str, scenes: str, published: str = "") -> dict:
+def measure(
+    file: Path, checkpoint: str, photos: str, rendered: str, scenes: str, published: str = "", lip_people: str = ""
+) -> dict:
     """All numbers of the card. Raises ValueError where it, or published, was trained on other photographs or labels."""
     network, recipe = checkpoints.load_network(file), checkpoints.recipe_of(file)
     about = checkpoints.read_checkpoint(file)["about"]
@@ -171,7 +174,15 @@ def measure(file: Path, checkpoint: str, photos: str, rendered: str, scenes: str
         "rendered": columns(distances(strangers, rendered_found), bootstrap.images_of(strangers)),
         "scenes": scene_scores(network, recipe, scenes),
         "published": other,
+        "lip_people": lip_scores(network, recipe, lip_people) if lip_people else None,
     }
+
+
+def lip_scores(network: nn.Module, recipe: Recipe, folder: str | Path) -> dict:
+    """Number of a LIP folder's validation persons, and their `columns` at a single scale and with flip."""
+    persons = lip.read_lip(folder, "val")
+    found = predict_settings(network, recipe, {name: SETTINGS[name] for name in ("single scale", "flip")}, persons)
+    return {"persons": len(persons), **{name: columns(distances(persons, poses)) for name, poses in found.items()}}
 
 
 def _published(checkpoint: str, own_steps: Sequence[Mapping], persons: Sequence[Person]) -> dict:
@@ -210,12 +221,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Markdown on the photographs and terms")
     parser.add_argument("--terms", default="research use, as the photographs")
     parser.add_argument("--published", default="", metavar="CHECKPOINT")
+    parser.add_argument("--lip", default="", metavar="FOLDER", help="LIP's own people, none of them trained on")
     parser.add_argument("--folder", type=Path, default=SHIPPED)
     options = parser.parse_args(arguments)
     data = options.data.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms)
-        measured = measure(file, options.checkpoint, options.photos, options.rendered, options.scenes, options.published)
+        folders = options.photos, options.rendered, options.scenes, options.published, options.lip
+        measured = measure(file, options.checkpoint, *folders)
         card = write_card(file.with_suffix(".md"), options.name, data, measured)
         for written in (file, card):
             print(written.replace(options.folder / written.name))

@@ -51,6 +51,7 @@ def published(tmp_path_factory):
         folder / "photos",
     ]
     arguments += ["--rendered", folder / "rendered", "--scenes", folder / "coco", "--data", folder / "data.md"]
+    arguments += ["--lip", folder / "rendered"]
     arguments = [str(argument) for argument in arguments]
     model_card.main([*arguments, "--published", str(other.checkpoint_file)])
     return folder, second.checkpoint_file, arguments
@@ -68,6 +69,9 @@ def test_the_card_says_what_stands_beside_it(published):
     _, beside = card.split("### Beside it: lip-published")
     assert "| 1 | MobileNet | photos | lip-published | 32 x 32 |" in beside and "\nPainted by *nobody*.\n" in card
     assert "3 rendered people" in card and "6 other persons" in card
+    assert "LIP's own people: 3 persons of LIP's validation set" in card and "give a wide interval" in card
+    (rendered,) = re.findall(r"never seen: (.*) PCKh@0.5 Avg. with flip", card)  # the same three persons
+    assert f"at a single scale, {rendered} with flip." in card
 
 
 def test_the_card_tells_corrected_labels_and_values_of_its_own():
