@@ -27,9 +27,10 @@ def empirical_field(
 ) -> np.ndarray:
     """How much covering each cell changes a joint's heatmap, (H/8, W/8): |covered - whole| / |whole|, Euclidean norms.
 
-    crop (3, H, W), normalised, on the network's device. The patch is centred on the cell and has the value 0, which is the
-    mean colour. stage: 0 the initial one, -1 the last.
+    crop (3, H, W), normalised; it is brought to the network's device. The patch is centred on the cell and has the value 0,
+    which is the mean colour. stage: 0 the initial one, -1 the last.
     """
+    crop = crop.to(next((p.device for p in network.parameters()), crop.device))
     height, width = crop.shape[1] // STRIDE, crop.shape[2] // STRIDE
     whole = network(crop[None])[stage][0, joint].float()
     changes = []

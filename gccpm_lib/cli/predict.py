@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gccpm_lib.cli import outputs, smoothing
 from gccpm_lib.cli.boxes import BoxFile, Detector, WholePictures, covering, open_detector, read_boxes
 from gccpm_lib.cli.drawings import Drawings
 from gccpm_lib.cli.inputs import NAMES, Frame, Source, batches, list_sources, read_frames, remarks
 from gccpm_lib.cli.outputs import Predicted
+from gccpm_lib.devices import choose
 from gccpm_lib.export.engines import open_predictor
 from gccpm_lib.prediction.predictor import PosePredictor, person_score
 from gccpm_lib.progress import printable, tqdm
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--visualize", metavar="PATH", help="also draw the poses: into a folder, or one video into PATH.mp4")
     add("--overwrite", action="store_true", help="write over results and drawings that are there already")
     add("--batch-size", type=_at_least_one, default=16, metavar="N", help="pictures or frames read at once; default 16")
-    add("--device", default="cpu", help="cpu, cuda or mps")
+    add("--device", default="auto", help="cuda, mps or cpu; auto, the default: the first of these that is there")
 
 
 def _at_least_one(text: str) -> int:
@@ -144,7 +144,7 @@ def _check(options: argparse.Namespace) -> None:
             f"{options.checkpoint_path} says its recipe itself; --recipe and --upsampling are for published files"
         )
     exported = Path(options.checkpoint_path).suffix in (".onnx", ".xml")
-    if exported and options.device != "cpu" and not options.detector:
+    if exported and options.device not in ("auto", "cpu") and not options.detector:
         raise ValueError(f"--device {options.device}: exported files run on the CPU; leave it out or give a checkpoint")
     if options.boxes and options.detector:
         raise ValueError("--boxes and --detector are two ways to say whom to predict; give one of them")
@@ -152,10 +152,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--detector-weights needs --detector, the name of the network that they are of")
     if options.min_box_score is not None and not (options.boxes or options.detector):
         raise ValueError("--min-box-score needs --boxes or --detector: whole pictures have no boxes")
-    try:
-        torch.empty(0, device=options.device)
-    except (RuntimeError, AssertionError) as error:  # no such device, no driver, or PyTorch was built without it
-        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}; give --device cpu") from error
+    options.device = choose(options.device)
 
 
 def _open_finder(options: argparse.Namespace, sources: Sequence[Source]) -> Finder:

@@ -263,7 +263,7 @@ def test_a_damaged_network_is_told(predict, pictures, monkeypatch, capsys):
         (["PICTURES", "--min-box-score", "0.5"], "needs --boxes or --detector"),
         (["PICTURES", "--smooth"], "--smooth is for videos"),
         (["PICTURES", "--recipe", "coco-modern"], "network.pt: "),
-        (["PICTURES", "--device", "abacus"], "give --device cpu"),
+        (["PICTURES", "--device", "abacus"], "give 'auto'"),
         (["PICTURES", "--recipe", "unknown"], "recipe 'unknown' is not known"),
     ],
 )
