@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gccpm_lib import checkpoints, provenance
 from gccpm_lib.files import write_beside
-from gccpm_lib.recipes import Recipe
+from gccpm_lib.recipes import Recipe, get_recipe
 from gccpm_lib.training import distributed
 from gccpm_lib.training.run import Run, State, Sums
 
@@ -34,12 +34,18 @@ def start_hash(run: Run) -> str:
     return checkpoints.weights_hash(weights)
 
 
+def effective(parameters: dict) -> dict:
+    """A run's fields as JSON, the recipe's values in place of None: to write one out makes no other training of it."""
+    recipe = json.loads(json.dumps(dataclasses.asdict(get_recipe(parameters["recipe"]))))
+    return {name: recipe.get(name) if value is None else value for name, value in parameters.items()}
+
+
 def own_checkpoint(run: Run, data: str, say) -> dict | None:
     """The checkpoint that this run left behind, if any. One of another run is moved aside with its folder, and said."""
     saved = last_whole_checkpoint(run.checkpoint_file, say)
     if saved is None:
         return None
-    own, then = _as_json(run), {**DEFAULTS, **saved.get("run", {})}  # a file older than an option had its default
+    own, then = effective(_as_json(run)), effective({**DEFAULTS, **saved.get("run", {})})  # an older file had the defaults
     started = start_hash(run)
     free = FREE_TO_CHANGE | ({"checkpoint_path"} if started and saved.get("start") == started else set())
     free |= VALIDATION if run.full_recipe().schedule != "plateau" else set()

@@ -176,6 +176,16 @@ def test_another_run_in_the_folder_is_moved_aside_and_told(run):
     assert (run.checkpoint_file.parent.with_name("run.1") / "checkpoint.pt").read_bytes() == old
 
 
+def test_to_write_out_what_the_recipe_says_makes_no_other_run(run):
+    run = replace(run, num_epochs=1, num_train_persons=2)
+    history = train(run, quiet)
+    own = {name: getattr(LIP_MODERN, name) for name in ("base_lr", "sigma", "progressive", "ema_decay")}
+    assert json.dumps(train(replace(run, **own), quiet)) == json.dumps(history)
+    said = []
+    train(replace(run, **own | {"base_lr": 1e-4}), said.append)
+    assert "(base_lr 0.001 -> 0.0001) moved to run.1" in said[0]
+
+
 def test_a_checkpoint_older_than_an_option_is_gone_on_from(run):
     """A file that doesn't name an option was written when only its default existed."""
     run = replace(run, num_epochs=1, num_train_persons=2)
