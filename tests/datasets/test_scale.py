@@ -53,11 +53,13 @@ def keypoints(count: int, joints: int, seed: int = 0) -> np.ndarray:
 
 
 def write_lip_labels(folder: Path, count: int) -> Path:
+    """Labels, and empty files in place of the pictures."""
     (folder / "train_images").mkdir(parents=True)
     with open(folder / "lip_train_set.csv", "w") as file:
         for number, points in enumerate(keypoints(count, 16).astype(int).tolist()):
             cells = (f"{x},{y},{label % 2}" if label else "nan,nan,nan" for x, y, label in points)
             file.write(f"{number}_{number}.jpg,{','.join(cells)}\n")
+            (folder / "train_images" / f"{number}_{number}.jpg").touch()
     return folder
 
 
