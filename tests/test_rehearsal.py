@@ -77,7 +77,7 @@ def test_a_full_run_in_two_steps(project, name, page, recipe, gaussian):
     settings = settings_for(profiles.read_profile(project, name), page)
     settings += ["06_export.scene_folder=data/noise"] if name == "published_coco" else []
 
-    parts = 1 if psutil.virtual_memory().available > 1.5 * training_bytes(get_recipe(recipe)) else 4
+    parts = 1 if psutil.virtual_memory().available > 2 * training_bytes(get_recipe(recipe)) else 4
     size = get_recipe(recipe).batch_size // parts
     settings += [] if parts == 1 else [f"{page}.batch_size={size}", f"{page}.batches_per_iter={parts}"]
     profile = profiles.read_profile(project, name, settings)
