@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
 UNSHOWN = ("injected-parameters", "launch")  # cells: their values stand in the table of parameters; Colab alone needs it
 FEW_COLOURS = 4096  # a chart has fewer, a photo has more
+NO_PICTURES = "*No pictures are shown here: this data set's may not be published, or it has none of this kind.*"
 SHOWN_TYPES = (
     *(INSPECTOR_TYPE, "text/html", "text/markdown", "image/svg+xml"),
     *("image/webp", "image/png", "image/jpeg", "text/latex", "text/plain"),
@@ -120,6 +122,7 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     rows = parameter_rows(notebook, where)
     notebook = nbformat.reads(json.dumps(notebook), as_version=4)
     notebook.cells = [cell for cell in notebook.cells if not any(has_tag(cell, tag) for tag in UNSHOWN)]
+    _say_where_pictures_lack(notebook.cells)
     pictures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ()))
     limit = min(PICTURE_LIMIT_BYTES, PICTURES_LIMIT_BYTES // max(pictures, 1))
     heading = "Figure"
@@ -135,6 +138,15 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
             if has_tag(cell, "parameters"):
                 cell.metadata["rows"] = rows
     return notebook
+
+
+def _say_where_pictures_lack(cells: list) -> None:
+    """A text tagged about-pictures keeps its heading alone where the cell behind it was run and shows nothing."""
+    for cell, following in itertools.pairwise(cells):
+        run = following.cell_type == "code" and following.execution_count is not None
+        if has_tag(cell, "about-pictures") and run and not following.outputs:
+            heading, _, _ = cell.source.partition("\n")
+            cell.source = (f"{heading}\n\n" if heading.startswith("#") else "") + NO_PICTURES
 
 
 def _joined(outputs: list) -> list:

@@ -111,16 +111,20 @@ def by_score(keypoints: np.ndarray) -> np.ndarray:
 
 
 def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 6) -> Figure:
-    """Contact sheet of RGB pictures (or 2-D maps), each under its title."""
+    """Contact sheet of RGB pictures (or 2-D maps), each under its title. Maps share one scale, which is shown."""
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(1.9 * columns, (2.1 if titles else 1.9) * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
+    maps = [picture for picture in pictures if picture.ndim == 2]
+    highest = max((float(picture.max()) for picture in maps), default=0.0)
     for i, picture in enumerate(pictures):
-        axes[i].imshow(picture, cmap=None if picture.ndim == 3 else "magma")
+        shown = axes[i].imshow(picture) if picture.ndim == 3 else axes[i].imshow(picture, "magma", vmin=0, vmax=highest)
         if titles:
             axes[i].set_title(titles[i], fontsize=8, parse_math=False)
+    if maps:
+        figure.colorbar(shown, ax=list(axes), shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
     return figure
 
 

@@ -96,6 +96,24 @@ def test_pictures_have_alt_texts_and_formulas_are_text(soup):
     ).replace("</sup>", "")
 
 
+@pytest.mark.parametrize(("outputs", "shown"), [([], False), ([new_output("stream", text="a picture")], True)])
+def test_a_text_about_pictures_stands_only_beside_pictures(outputs, shown):
+    text = new_markdown_cell("## The worst\n\nLook at these.", metadata={"tags": ["about-pictures"]})
+    cells = [new_code_cell("a = 1", metadata={"tags": ["parameters"]}), text, new_code_cell("", outputs=outputs)]
+    cells[-1].execution_count = 1
+    page = BeautifulSoup(pages.page_html(new_notebook(cells=cells), "demo", ABOUT), "html.parser").main.get_text()
+    assert "The worst" in page and ("Look at these." in page) is shown and ("No pictures are shown" in page) is not shown
+
+
+def test_a_heading_says_what_the_page_is_about_and_links_its_sources():
+    about = {**ABOUT, "facts": {"data": "<code>data/lip</code>, 5 persons"}, "links": {"paper": "https://arxiv.org/abs/1"}}
+    cells = [new_markdown_cell("# Title\n\nWhy?"), new_code_cell("a = 1", metadata={"tags": ["parameters"]})]
+    soup = BeautifulSoup(pages.page_html(new_notebook(cells=cells), "demo", about), "html.parser")
+    told = soup.h1.find_next_sibling()
+    assert told["class"] == ["about"] and told.get_text(" ", strip=True) == "Data data/lip , 5 persons Paper"
+    assert told.a["href"] == "https://arxiv.org/abs/1"
+
+
 def embedded(image: Image.Image) -> Image.Image:
     """The picture as a page shows it."""
     buffer = io.BytesIO()

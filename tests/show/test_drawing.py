@@ -161,8 +161,8 @@ def test_training_curves_of_one_epoch_or_without_validation_are_drawn():
 def test_a_gallery_shows_each_picture_under_its_title():
     pictures = [np.zeros((8, 8, 3), np.uint8)] * 4 + [np.zeros((4, 4))]
     figure = drawn(drawing.gallery(pictures, [f"$t{i}" for i in range(5)], columns=3))
-    assert len(figure.axes) == 6 and [len(axis.images) for axis in figure.axes] == [1, 1, 1, 1, 1, 0]
-    assert [axis.get_title() for axis in figure.axes] == ["$t0", "$t1", "$t2", "$t3", "$t4", ""]
+    assert [len(axis.images) for axis in figure.axes[:6]] == [1, 1, 1, 1, 1, 0]
+    assert [axis.get_title() for axis in figure.axes[:6]] == ["$t0", "$t1", "$t2", "$t3", "$t4", ""]
     assert len(drawing.gallery(pictures[:1]).axes) == 6
 
 
@@ -175,3 +175,11 @@ def test_bars_and_curves_are_named():
     axis = drawn(drawing.curves(np.arange(1, 2), {"a": np.array([3.0]), "b": np.array([4.0])}, "epoch", "loss")).axes[0]
     assert axis.collections[0].get_offsets().data.tolist() == [[0, 3], [1, 4]] and axis.get_xlabel() == "epoch 1"
     assert [text.get_text() for text in axis.get_xticklabels()] == ["a", "b"]
+
+
+def test_maps_share_one_scale_which_is_shown():
+    figure = drawing.gallery([np.full((2, 2), 0.25), np.full((2, 2), 1.0)], ["low", "high"], columns=2)
+    low, high, bar = figure.axes
+    assert low.images[0].get_clim() == high.images[0].get_clim() == (0, 1)
+    assert bar.get_label() == "<colorbar>"
+    assert len(drawing.gallery([np.zeros((2, 2, 3))], columns=1).axes) == 1  # pictures need none
