@@ -1,10 +1,12 @@
 """Several processes: the joint batch's gradient, every sample once, an interrupt that all obey, an exact continuation."""
 
+import contextlib
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import assert_same_end, lively_network, quiet, small_run, write_lip
@@ -12,7 +14,7 @@ from conftest import assert_same_end, lively_network, quiet, small_run, write_li
 from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.files import FolderBusy, locked
-from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader
+from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, make_loader, no_samples
 from gccpm_lib.recipes import LIP_MODERN
 from gccpm_lib.training import distributed
 from gccpm_lib.training import loop as training
@@ -86,7 +88,7 @@ def test_two_processes_stop_together_and_go_on_exactly(folder, tmp_path):
 
     def say(line):
         said.append(line)
-        if "batch 2/4" in line and len(said) < 5:
+        if line.startswith("epoch 1 batch 2/4"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -97,6 +99,49 @@ def test_two_processes_stop_together_and_go_on_exactly(folder, tmp_path):
     said.clear()
     training.train(replace(run, num_epochs=2), said.append)  # one process: nothing left to do, but told
     assert said == ["trained by 2 process(es) before, 1 now: the end will differ a little"]
+
+
+def test_gradients_are_added_up_once_a_step(monkeypatch, tmp_path):
+    """All but the last micro-batch keep theirs to themselves."""
+    monkeypatch.setattr(distributed, "num_processes", lambda: 2)
+    monkeypatch.setattr(distributed, "total", lambda count: 2 * count)
+    monkeypatch.setattr(distributed, "summed", lambda values: values)
+    recipe, calls = replace(LIP_MODERN, input_size=(64, 64), num_refinement_stages=0, precision="float32"), []
+
+    class Shared(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 17, 8, stride=8)
+
+        @contextlib.contextmanager
+        def no_sync(self):
+            calls.append("no_sync")
+            yield
+
+        def forward(self, x):
+            calls.append(len(x))
+            return [self.layer(x)]
+
+    network = Shared()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+    optimizer.param_groups[0]["initial_lr"] = 1e-3
+    tensors = [torch.zeros((2, 64, 64, 3), dtype=torch.uint8), torch.ones(2, 17, 8, 8), torch.ones(2, 17)]
+    batch = Batch([*tensors, torch.arange(3).repeat(2, 1)], [])
+    batches = [batch, Batch(no_samples(recipe), []), batch]
+    training.optimiser_step(State(network, optimizer, None), batches, recipe, "cpu", 1.0)
+    assert calls == ["no_sync", 2, "no_sync", 0, 2]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_what_was_dealt_out_comes_back_in_order(processes, monkeypatch):
+    rows = np.arange(14).reshape(7, 2)
+    monkeypatch.setattr(distributed, "num_processes", lambda: processes)
+    parts = []
+    for rank in range(processes):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(distributed.share(rows))
+    monkeypatch.setattr(distributed.dist, "all_gather_object", lambda found, own: found.__setitem__(slice(None), parts))
+    assert distributed.interleaved(parts[0]).tolist() == rows.tolist()
 
 
 def test_a_failure_in_the_processes_is_told(folder, tmp_path):
