@@ -31,6 +31,14 @@ def project_root() -> Path:
     raise ValueError(f"{here}: no project folder (notebooks/ beside pyproject.toml) here or above; change into it")
 
 
+def foreign_library(root: Path) -> str:
+    """A line that says so where the library in use isn't this project's own, but another clone's; "" where it is."""
+    own = root / "gccpm_lib"
+    if own.resolve() == PACKAGE or not (own / "__init__.py").is_file():
+        return ""
+    return f"the library in use is {PACKAGE}, not {own}; run pip install -e {root} to use this project's own"
+
+
 def resolve(path: str | Path) -> Path:
     """An absolute path stays; a relative one is taken from the project root, wherever the notebook was started."""
     return project_root() / Path(path).expanduser()
@@ -43,6 +51,8 @@ def begin(names: Mapping) -> Path:
     and for a folder, a checkpoint or a device that isn't there. What the runner executes it has checked before.
     """
     if not made_for_report():
+        if said := foreign_library(project_root()):
+            print(said)
         check_by_hand(project_root(), names)
         folder = run_folder(names["experiment_name"]).relative_to(project_root())
         print(f"Run by hand: results go to {folder.as_posix()}; the report is made by gccpm reproduce alone.")

@@ -21,7 +21,7 @@ from doit.task import Stream, dict_to_task
 from gccpm_lib import provenance
 from gccpm_lib.files import locked, write_beside
 from gccpm_lib.report.checks import check_profile
-from gccpm_lib.report.notebook import RECORD_TYPE, REPORT_RUN, project_root
+from gccpm_lib.report.notebook import RECORD_TYPE, REPORT_RUN, foreign_library, project_root
 from gccpm_lib.report.profiles import (
     Profile,
     has_tag,
@@ -46,6 +46,8 @@ def reproduce(name_or_path: str = "sample", settings: Iterable[str] = ()) -> int
     root = project_root()
     profile = read_profile(root, name_or_path, settings)
     check_profile(root, profile)
+    if said := foreign_library(root):
+        print(said, file=sys.stderr, flush=True)
     with locked(root / "runs" / profile.name):
         failed = run_all(root, profile)
     index, published = report_folder(root, profile) / "index.html", root / "reports" / profile.name

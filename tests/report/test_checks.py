@@ -4,7 +4,7 @@ import pytest
 
 from gccpm_lib.__main__ import main
 from gccpm_lib.files import write_beside
-from gccpm_lib.report import checks
+from gccpm_lib.report import checks, notebook
 
 CELL = """experiment_name: str = "sample"  # results go there
 page_name: str = "04_evaluation"  # name of the page
@@ -136,3 +136,9 @@ def test_a_trained_checkpoint_is_found(real_names, capsys):
     write_beside(real_names / "runs" / "p" / "02_train_lip" / "checkpoint.pt", "weights")
     assert main(profile(real_names, "notebooks:\n  04_evaluation:\n")) == 1
     assert "RuntimeError: ran" in capsys.readouterr().err
+
+
+def test_another_clones_library_is_named(project):
+    assert notebook.foreign_library(project) == ""
+    (project / "gccpm_lib" / "__init__.py").touch()
+    assert f"not {project / 'gccpm_lib'}; run pip install -e" in notebook.foreign_library(project)
