@@ -3,6 +3,7 @@
 import json
 import posixpath
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,14 @@ def test_badges_lead_to_the_notebook_and_writing_them_again_changes_nothing():
     assert "mybinder.org/v2/gh/somebody/poses/main?labpath=notebooks%2F01_data_prep.ipynb" in heading["source"][-1]
     assert [cell["id"] for cell in found["cells"]] == ["0", "1", "2"] and last["source"] == ["1"]
     assert badges.with_badges(found, address, path) == found
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), ids=lambda file: file.stem)
+def test_every_notebook_has_its_badges(file):
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    again = badges.with_badges(notebook, address, f"notebooks/{file.name}")
+    assert again == notebook, "run python -m gccpm_lib.tools.badges"
 
 
 def test_the_first_cell_does_nothing_but_on_colab(tmp_path, monkeypatch):
