@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -191,14 +190,11 @@ def test_opencv_that_cant_be_loaded_is_explained_in_one_line(message, tmp_path):
 
 
 def test_help_answers_at_once_because_it_loads_no_room():
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        found = python(
-            "import sys; from gccpm_lib.__main__ import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
-        )
-        seconds.append(time.perf_counter() - started)
-    assert "reproduce" in found.stdout
-    loaded = set(found.stdout.split())
-    assert not loaded & {"torch", "numpy", "cv2", "pandas"}
-    assert min(seconds) < 0.3
+    """Within 0.3 s of the processor's time, which a busy machine doesn't stretch."""
+    found = python(
+        "import sys, time; from gccpm_lib.__main__ import main\n"
+        "try: main(['--help'])\nfinally: print(); print(time.process_time(), *sys.modules)"
+    )
+    seconds, *loaded = found.stdout.splitlines()[-1].split()
+    assert "reproduce" in found.stdout and not set(loaded) & {"torch", "numpy", "cv2", "pandas"}
+    assert float(seconds) < 0.3
