@@ -37,7 +37,7 @@ def find(path: str | Path) -> Path:
     Raises FileNotFoundError that lists the names there are.
     """
     name, path = str(path), Path(path)
-    if name != path.name or path.suffix in (".safetensors", ".pt", ".pth", ".tar", ".onnx", ".xml"):
+    if name != path.name or path.suffix.lower() in (".safetensors", ".pt", ".pth", ".tar", ".onnx", ".xml"):
         return path
     if (SHIPPED / f"{name}.safetensors").is_file():
         return SHIPPED / f"{name}.safetensors"
@@ -57,7 +57,7 @@ def read_checkpoint(path: str | Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: checkpoint missing; train one with 02 or 03, or correct checkpoint_path")
     try:
-        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        content = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     except Exception as error:  # pickle, zip, torch and safetensors have an error class each
         raise ValueError(
             f"{path}: not a checkpoint of tensors, or cut off; nothing in it was run ({_reason(path, error)})"

@@ -143,7 +143,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(
             f"{options.checkpoint_path} says its recipe itself; --recipe and --upsampling are for published files"
         )
-    exported = Path(options.checkpoint_path).suffix in (".onnx", ".xml")
+    exported = Path(options.checkpoint_path).suffix.lower() in (".onnx", ".xml")
     if exported and options.device not in ("auto", "cpu") and not options.detector:
         raise ValueError(f"--device {options.device}: exported files run on the CPU; leave it out or give a checkpoint")
     if options.boxes and options.detector:

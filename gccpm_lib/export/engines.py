@@ -8,7 +8,8 @@ that `PosePredictor` takes in place of a PyTorch network. onnxruntime and OpenVI
 such a file is opened, so that a PyTorch network can do without them.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,18 +35,24 @@ class OnnxNetwork:
         options.intra_op_num_threads = num_threads or usable_cores()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to others
         _exporting().read_onnx(path)  # for its clear error
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.recipe, self.names = recipe, [output.name for output in self.session.get_outputs()]
-        batch, _, *self.size = self.session.get_inputs()[0].shape
+        self.path, self.recipe = path, recipe
+        with running(path):
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self.names = [output.name for output in self.session.get_outputs()]
+            batch, _, *self.size = self.session.get_inputs()[0].shape
+            _, num_heatmaps, *_ = self.session.get_outputs()[-1].shape
         self.one_by_one = batch == 1
-        check_maps(path, self.session.get_outputs()[-1].shape[1], recipe)
+        check_maps(path, num_heatmaps, recipe)
 
     def __call__(self, pictures: np.ndarray, stage: int = -1) -> np.ndarray:
         check_size(pictures, self.size)
         data = normalise(torch.from_numpy(pictures), self.recipe).contiguous().numpy()
         batches = np.split(data, len(data)) if self.one_by_one else [data]
         name = self.session.get_inputs()[0].name
-        return np.concatenate([self.session.run([self.names[stage]], {name: batch})[0] for batch in batches])
+        with running(self.path):
+            maps = np.concatenate([self.session.run([self.names[stage]], {name: batch})[0] for batch in batches])
+        check_maps(self.path, maps.shape[1], self.recipe)
+        return maps
 
 
 class OpenvinoNetwork:
@@ -65,10 +72,10 @@ class OpenvinoNetwork:
         model = _exporting().read_openvino(path)
         shape = list(model.input().partial_shape)  # (N, 3, H, W) or (N, H, W, 3)
         channels_first = shape[1].is_static and shape[1].get_length() == 3
-        self.size = [side.get_length() for side in (shape[2:] if channels_first else shape[1:3])]
+        self.size = [_length(side) for side in (shape[2:] if channels_first else shape[1:3])]
         self.takes_pixels = model.input().element_type == ov.Type.u8
         self.one_by_one, self.recipe = shape[0].is_static, recipe
-        check_maps(path, model.outputs[-1].partial_shape[1].get_length(), recipe)
+        check_maps(path, _length(model.outputs[-1].partial_shape[1]), recipe)
         if channels_first:  # pictures come as cv2 reads them
             steps = PrePostProcessor(model)
             steps.input().tensor().set_layout(ov.Layout("NHWC"))
@@ -77,7 +84,8 @@ class OpenvinoNetwork:
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
         options |= {"INFERENCE_NUM_THREADS": num_threads} if num_threads else {}
         options |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
-        self.compiled = _exporting().openvino_core().compile_model(model, "CPU", options)
+        with running(path):
+            self.compiled = _exporting().openvino_core().compile_model(model, "CPU", options)
         count = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self.requests = [self.compiled.create_infer_request() for _ in range(count)]
 
@@ -111,9 +119,24 @@ def _exporting():
     return files
 
 
+@contextlib.contextmanager
+def running(path: str | Path) -> Iterator[None]:
+    """What an engine says of a file that it can't run becomes a DataError of one line."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime and OpenVINO raise classes of their own
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"{path}: can't be run ({reason}); export it again") from error
+
+
+def _length(side) -> int | None:
+    """Of a dimension of OpenVINO; None where it is free."""
+    return side.get_length() if side.is_static else None
+
+
 def check_size(pictures: np.ndarray, size: Sequence) -> None:
-    """ValueError where the crops haven't the size that a file was exported for."""
-    if list(pictures.shape[1:3]) != list(size):
+    """ValueError where the crops haven't the size that a file was exported for; a side that is no number is free."""
+    if any(isinstance(want, int) and side != want for side, want in zip(pictures.shape[1:3], size, strict=True)):
         height, width = pictures.shape[1:3]
         raise ValueError(
             f"the exported network takes {size[0]} x {size[1]} pixels, not {height} x {width}; export it for this size, or "
@@ -121,9 +144,9 @@ def check_size(pictures: np.ndarray, size: Sequence) -> None:
         )
 
 
-def check_maps(path: str | Path, num_heatmaps: int, recipe: Recipe) -> None:
-    """ValueError where a file puts out other maps than the recipe's joints."""
-    if num_heatmaps != recipe.num_heatmaps:
+def check_maps(path: str | Path, num_heatmaps: int | str | None, recipe: Recipe) -> None:
+    """ValueError where a file puts out other maps than the recipe's joints; no number: it doesn't tell."""
+    if isinstance(num_heatmaps, int) and num_heatmaps != recipe.num_heatmaps:
         raise ValueError(
             f"{path}: {num_heatmaps} maps, but {recipe.name} has {recipe.num_heatmaps} ({recipe.skeleton.name}); give the "
             "recipe that it was trained with"
@@ -162,17 +185,19 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
     if map_names(trained) != map_names(recipe):
         raise ValueError(f"{path}: its maps are those of {trained.name}, not of {recipe.name}; leave the recipe out")
     if exported and not (said or input_size):
-        recipe = replace(recipe, input_size=_input_size(path))
+        recipe = replace(recipe, input_size=_input_size(path, recipe))
     check_input_size(recipe)
     return recipe
 
 
-def _input_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of an exported network of other make."""
-    if Path(path).suffix == ".onnx":
+def _input_size(path: str | Path, recipe: Recipe) -> tuple[int, int]:
+    """Height and width of an exported network of other make, the recipe's where they are free."""
+    if Path(path).suffix.lower() == ".onnx":
         shape = _exporting().read_onnx(path).graph.input[0].type.tensor_type.shape.dim
-        return tuple(side.dim_value for side in list(shape)[2:])
-    return tuple(side.get_length() for side in list(_exporting().read_openvino(path).input().partial_shape)[2:])
+        size = [side.dim_value for side in shape]
+    else:
+        size = [_length(side) for side in _exporting().read_openvino(path).input().partial_shape]
+    return tuple(own or side for own, side in zip(size[2:], recipe.input_size, strict=True))
 
 
 def open_predictor(

@@ -12,6 +12,8 @@ name, sigma, input size and skeleton (`read_description`).
 import copy
 import functools
 import json
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,8 @@ INPUT = "data"
 DESCRIPTION = "gccpm"  # the key of what the file says about itself
 NAME = "human-pose-estimation"  # as the released scripts name it
 PRECISIONS = ("FP32", "FP16")
+LOOPS = {"Loop", "Scan", "If", "SequenceMap", "TensorIterator"}
+MAX_ELEMENTS = 2**31  # numbers in one value of a graph; a crop of 8,192 x 8,192 pixels makes 2**29
 
 
 def stage_name(stage: int) -> str:
@@ -126,13 +130,50 @@ def output_names(onnx_file: str | Path) -> list[str]:
 
 
 def read_onnx(path: str | Path) -> ModelProto:
-    """DataError where it isn't an ONNX file."""
+    """DataError where it isn't an ONNX file, keeps data outside its folder, or holds what no such network does.
+
+    The `onnx` package refuses external data that is absolute, outside the folder, a link or pipe, or shorter than told.
+    """
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
     except Exception as error:  # protobuf and the operating system have their own classes
         raise DataError(
             f"{path}: not a readable ONNX file ({' '.join(str(error).split())[:120]}); export it again"
         ) from error
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    _check_operations(path, [node.op_type for node in nodes])
+    _check_elements(path, _onnx_shapes(model))
+    return model
+
+
+def _onnx_shapes(model: ModelProto) -> list[list[int]]:
+    """Known lengths of the sides of every value of a graph, as far as ONNX can tell them without running it."""
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    for tensor in bare.graph.initializer:  # weights don't matter, lists of sizes do
+        if np.prod(tensor.dims, dtype=float) > 64:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+    try:
+        graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    except Exception:  # it will be told when the file is run
+        graph = bare.graph
+    values = [value.type.tensor_type.shape.dim for value in [*graph.value_info, *graph.output, *graph.input]]
+    return [[side.dim_value for side in sides] for sides in values] + [list(t.dims) for t in graph.initializer]
+
+
+def _check_operations(path: str | Path, names: Iterable[str]) -> None:
+    """DataError for operations that repeat or branch: such a graph may never end."""
+    odd = sorted(set(names) & LOOPS)
+    if odd:
+        raise DataError(f"{path}: has {', '.join(odd)}, which no network of this kind needs; don't use this file")
+
+
+def _check_elements(path: str | Path, shapes: Iterable[Sequence[int]]) -> None:
+    """DataError for a value that would fill the memory; sides of 0 are free."""
+    largest = max((math.prod(side for side in sides if side > 0) for sides in shapes), default=0)
+    if largest > MAX_ELEMENTS:
+        raise DataError(f"{path}: claims {largest:,} numbers for one of its values; don't use this file")
 
 
 @functools.cache
@@ -151,19 +192,28 @@ def read_openvino(path: str | Path) -> ov.Model:
     if path.is_file() and not path.with_suffix(".bin").is_file():
         raise DataError(f"{path}: {path.with_suffix('.bin').name} is missing beside it; copy both files")
     try:
-        return openvino_core().read_model(path)
+        model = openvino_core().read_model(path)
     except Exception as error:  # openvino raises RuntimeError and more
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path}: not a readable OpenVINO model ({reason}); export it again") from error
+    operations = model.get_ops()
+    _check_operations(path, (operation.get_type_name() for operation in operations))
+    shapes = (output.partial_shape for operation in operations for output in operation.outputs())
+    _check_elements(path, ([side.get_length() for side in s if side.is_static] for s in shapes if s.rank.is_static))
+    return model
 
 
 def read_description(path: str | Path) -> dict:
     """What an exported file says about itself, see `description`; {} for a file of other make."""
-    if Path(path).suffix == ".onnx":
-        found = {item.key: item.value for item in read_onnx(path).metadata_props}
-        return json.loads(found.get(DESCRIPTION, "{}"))
-    model = read_openvino(path)
-    return json.loads(model.get_rt_info([DESCRIPTION]).astype(str)) if model.has_rt_info([DESCRIPTION]) else {}
+    if Path(path).suffix.lower() == ".onnx":
+        text = {item.key: item.value for item in read_onnx(path).metadata_props}.get(DESCRIPTION, "{}")
+    else:
+        model = read_openvino(path)
+        text = model.get_rt_info([DESCRIPTION]).astype(str) if model.has_rt_info([DESCRIPTION]) else "{}"
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: what it says about itself is no JSON object; export it again") from error
 
 
 def parity(maps: np.ndarray, reference: np.ndarray) -> float:
