@@ -74,9 +74,10 @@ class _Video:
         self.waiting = picture if picture.shape[1::-1] == self.size else cv2.resize(picture, self.size)
 
     def _write(self, count: int) -> None:
-        for _ in range(max(count, 1)):
-            self.writer.write(self.waiting)
-            self.written += 1
+        with quiet_opencv():  # a full disk is told at the end
+            for _ in range(max(count, 1)):
+                self.writer.write(self.waiting)
+                self.written += 1
 
     def finish(self) -> None:
         """Write the last picture and put the file in its place; OSError where frames are missing in it."""
