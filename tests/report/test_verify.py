@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from gccpm_lib.report import verify
 from gccpm_lib.report.pages import script_data
 from gccpm_lib.report.results import page_record
 from gccpm_lib.report.site import comparable
+
+REPORTS = Path(__file__).parents[2] / "reports"
 
 
 @pytest.fixture
@@ -152,6 +155,19 @@ def test_a_page_or_card_that_says_another_number_is_named(project, page, record,
     assert said in line and "in metrics.json" in line
 
 
+def test_pages_from_before_they_told_their_numbers_are_not_compared(project):
+    report = project / "reports/sample"
+    names = ("index", *json.loads((report / "metrics.json").read_text())["notebooks"])
+    for name in names:
+        (report / f"{name}.html").write_text("<p>an old page</p>")
+    files.write_manifest(report)
+    states = found_in(project)
+    assert "differs" not in states and "from before pages told" in " ".join(states["not checked"])
+    write_record(report / "index.html", {})  # one page of today among them: then all must tell
+    files.write_manifest(report)
+    assert len(found_in(project)["differs"]) == len(names)
+
+
 def test_metrics_that_a_page_was_not_made_with_are_named(project):
     edit(project, lambda s: s["notebooks"]["02_train_lip"]["metrics"].update(loss=[1.0, 3.0]))
     (line,) = found_in(project)["differs"]
@@ -224,3 +240,10 @@ def test_times_are_known_by_their_names():
     metrics = {"train_s": 1, "network_alone_s": [{"score": 2}], "latency_ms": 3, "training images/s": 4, "score": 5,
                "INT8 times faster, network": 6, "list": [{"ms": 7, "kept": 8}]}  # fmt: skip
     assert comparable(metrics) == {"score": 5, "list": [{"kept": 8}]}
+
+
+@pytest.mark.parametrize("report", sorted(path.parent.name for path in REPORTS.glob("*/metrics.json")))
+def test_nothing_differs_in_a_committed_report(report, monkeypatch):
+    monkeypatch.chdir(REPORTS.parent)
+    differing = [check.line() for check in verify.verify(REPORTS / report) if check.state == verify.DIFFERS]
+    assert not differing, "\n".join(differing)
