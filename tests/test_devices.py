@@ -215,7 +215,7 @@ def test_predicting_on_cuda_in_half_precision(pretended_cuda):
 def test_other_ways_to_run_a_network_stay_on_their_device(pretended, make):
     recipe = replace(LIP_CORRECTED, input_size=(64, 64))
     with real():
-        run = make(lively_network(0), recipe)
+        run = make(lively_network(1), recipe)
     run.network, run.device = run.network.to(WALKED), WALKED
     run(np.zeros((1, 64, 64, 3), np.uint8))
     with Copies() as copies:
