@@ -6,6 +6,7 @@ A damaged source raises nothing while it is read: its frame carries the error, a
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +152,10 @@ def _entry(path: Path) -> str:
 
 def _num_pictures(source: Source) -> int:
     try:
-        with Image.open(source.path) as image:
-            return getattr(image, "n_frames", 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags, and of pictures of half Pillow's limit
+            with Image.open(source.path) as image:
+                return getattr(image, "n_frames", 1)
     except Exception:  # damaged in one of many ways; it is told when it is read
         return 1
 
