@@ -5,7 +5,7 @@ again), maps of several scales and of the mirrored picture averaged, and a joint
 linear and separable: a map M of the picture's size is the sum of A M B^T over scales and mirrors, with banded matrices A
 and B. So a block of pixels has an upper bound from the cells in its reach, and only blocks whose bound reaches the best
 value found so far need be computed. What is left is rounding: where the two highest pixels are closer than floating point
-can tell, the map is enlarged the published way. The peaks are therefore the same to a pixel.
+can tell, the map is enlarged the published way. The peaks are therefore the same to a pixel (of pictures up to LARGEST).
 """
 
 import functools
@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 from gccpm_lib.heatmaps import peaks
 from gccpm_lib.recipes import STRIDE
 
+LARGEST = 2048  # pixels: maps of larger pictures are searched at this size, which takes a few hundred MB at the most
 BLOCK = 16  # pixels of the picture per side that share a bound
 UNIT = 2.0**-24  # half a unit in the last place of 1
 # Roundings on the way from a map to a pixel, each at most UNIT times the sum of the magnitudes: 4 in each of OpenCV's four
@@ -59,10 +60,25 @@ def published_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
 
 
 def fast_peaks(terms: Sequence[Term], size: tuple[int, int]) -> np.ndarray:
-    """`published_peaks`, the same pixels and values up to rounding, from the few blocks that can hold them."""
+    """`published_peaks`, the same pixels and values up to rounding, from the few blocks that can hold them.
+
+    A picture of more than LARGEST pixels along a side is searched as if it had as many, and the joints are scaled back: a
+    pixel of a two-thousandth of the picture is far below what a map of 32 cells can tell.
+    """
+    searched = limited(size)
+    if searched != size:
+        found = fast_peaks(terms, searched)
+        found[:, :2] = np.rint((found[:, :2] + 0.5) * np.divide(size[::-1], searched[::-1]) - 0.5)
+        return found
     # NumPy's threads gain nothing in products this small and spin on for a while, in the way of the network's next picture.
     with _blas_threads().limit(limits=1):
         return _fast_peaks(terms, size)
+
+
+def limited(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width, shrunk together to LARGEST at the most."""
+    factor = min(1, LARGEST / max(size))
+    return tuple(max(1, round(factor * side)) for side in size)
 
 
 @functools.cache

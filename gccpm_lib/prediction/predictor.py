@@ -18,7 +18,7 @@ from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person, read_person_image
 from gccpm_lib.devices import autocast, choose
 from gccpm_lib.heatmaps import decode
-from gccpm_lib.prediction.peak_search import Term, enlarged_mean, fast_peaks, published_peaks
+from gccpm_lib.prediction.peak_search import Term, enlarged_mean, fast_peaks, limited, published_peaks
 from gccpm_lib.prediction.pictures import in_batches, read_pictures
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import STRIDE, Recipe
@@ -142,7 +142,7 @@ class PosePredictor:
             return maps[0], geometry.compose(np.diag([STRIDE, STRIDE, 1.0])[:2], geometry.invert(affines[0]))
         image = read_person_image(person)
         height, width = image.shape[:2]
-        maps = enlarged_mean(self.picture_terms([image])[0], (height, width))
+        maps = enlarged_mean(self.picture_terms([image])[0], limited((height, width)))
         factor = max(self.recipe.input_size) / STRIDE / max(height, width)
         w, h = max(1, round(width * factor)), max(1, round(height * factor))
         small = np.stack([cv2.resize(maps[:, :, k], (w, h), interpolation=cv2.INTER_AREA) for k in range(maps.shape[2])])

@@ -129,3 +129,15 @@ def test_numpys_own_threads_stand_still_during_the_search(monkeypatch):
 
 def openblas_threads() -> list[int]:
     return [pool["num_threads"] for pool in threadpool_info() if pool["internal_api"] == "openblas"]
+
+
+def test_a_huge_picture_is_searched_smaller():
+    """A photograph of 48 million pixels: the joints lie where the published way puts them, within a pixel's share."""
+    maps = gaussians(np.random.default_rng(3), 32, 2, noise=0)
+    terms = [Term(maps, window(256, (6000, 8000)))]
+    small = published_peaks(terms, (1536, 2048))
+    found = fast_peaks(terms, (6000, 8000))
+    # 3.90625 pixels of the picture to one that was searched: x = (x' + 0.5) * 3.90625 - 0.5
+    np.testing.assert_array_equal(found[:, :2], np.rint((small[:, :2] + 0.5) * 8000 / 2048 - 0.5))
+    np.testing.assert_allclose(found[:, 2], small[:, 2], atol=1e-5)
+    assert peak_search.limited((2048, 5)) == (2048, 5) and peak_search.limited((3, 4096)) == (2, 2048)
