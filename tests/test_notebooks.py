@@ -78,13 +78,6 @@ def test_every_page_is_there_and_small(project):
     assert all(page.stat().st_size < 3_000_000 for page in pages)
 
 
-def form_of(value):
-    """The keys of nested metrics, without the values; lists by their first item's form."""
-    if isinstance(value, dict):
-        return {key: form_of(item) for key, item in value.items()}
-    return [form_of(value[0])] if isinstance(value, list) and value else None
-
-
 def test_the_converted_labels_are_those_of_the_official_file(project):
     official, converted = (
         coco.read_coco(project / "data" / "tiny_coco", "train", labels)
@@ -100,7 +93,7 @@ def test_metrics_have_the_form_of_the_committed_sample_report(project):
         for root, name in ((project, "tiny"), (ROOT, "sample"))
     )
     for name in tiny:
-        assert form_of(tiny[name]["metrics"]) == form_of(sample[name]["metrics"]), name
+        assert tiny[name]["metrics"].keys() == sample[name]["metrics"].keys(), name
         assert tiny[name]["headline"].keys() == sample[name]["headline"].keys()
 
 

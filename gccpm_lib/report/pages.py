@@ -32,6 +32,7 @@ SHOWN_TYPES = (
     *(INSPECTOR_TYPE, "text/html", "text/markdown", "image/svg+xml"),
     *("image/webp", "image/png", "image/jpeg", "text/latex", "text/plain"),
 )
+NOTHING_TOLD = {"facts": {}, "links": {}, "failed_page": "", "record": None}
 
 
 def introduction(notebook: Mapping) -> tuple[str, str]:
@@ -69,7 +70,13 @@ def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
     scripts = {"script": template_text("page.js"), "inspector": module}
     style = style_sheet() + (inspector_files.style_text() if inspected else "")
     hashes = [script_hash(script) for script in scripts.values() if script]
-    resources = {"about": dict(about), "style": style, "icon": icon(), **scripts, "script_hashes": hashes}
+    resources = {
+        "about": {"facts": {}, "links": {}, "failed_page": "", "record": None, **about},
+        "style": style,
+        "icon": icon(),
+        **scripts,
+        "script_hashes": hashes,
+    }
     exporter = HTMLExporter(
         template_name="classic",
         template_file=str(TEMPLATES / "report.html.j2"),

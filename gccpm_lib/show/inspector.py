@@ -1,6 +1,6 @@
 """The keypoint inspector: people judge a pose model by looking.
 
-    from gccpm_lib.inspector import inspect
+    from gccpm_lib.show.inspector import inspect
 
     inspect(persons, skeleton, {"PyTorch": found, "INT8": quantised}, predictor.heatmaps, "runs/sample/marked.csv")
 

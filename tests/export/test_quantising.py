@@ -77,7 +77,7 @@ INTERRUPTED = """
 import faulthandler, gc, os, signal, sys
 from pathlib import Path
 import numpy as np
-from gccpm_lib import engines, quantising
+from gccpm_lib.export import engines, quantising
 from gccpm_lib.recipes import LIP_MODERN
 faulthandler.enable()  # Jupyter's kernels do so too
 ir_file, folder = Path(sys.argv[1]), Path(sys.argv[2])

@@ -283,7 +283,7 @@ def test_an_executed_notebook_carries_the_examples_and_little_else(tmp_path, mon
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     write_lip(tmp_path / "lip")
     source = (
-        "from gccpm_lib.datasets.lip import read_lip\nfrom gccpm_lib.inspector import inspect\n"
+        "from gccpm_lib.datasets.lip import read_lip\nfrom gccpm_lib.show.inspector import inspect\n"
         "from gccpm_lib.skeletons import LIP\ninspect(read_lip('lip', 'val'), LIP)"
     )
     notebook = new_notebook(cells=[new_code_cell(source)])

@@ -462,7 +462,8 @@ def test_ten_thousand_persons_are_paged_in_time(browser, lab, record_property):
     page = run_all(
         browser, lab, "large.ipynb",
         "import numpy as np\nfrom pathlib import Path\nfrom gccpm_lib.datasets.records import Person\n"
-        "from gccpm_lib.inspector import inspect\nfrom gccpm_lib.skeletons import LIP\nrng = np.random.default_rng(0)\n"
+        "from gccpm_lib.show.inspector import inspect\nfrom gccpm_lib.skeletons import LIP\n"
+        "rng = np.random.default_rng(0)\n"
         "truth = np.concatenate([rng.uniform(50, 400, (10000, 16, 2)), rng.integers(1, 3, (10000, 16, 1))], 2)\n"
         "persons = [Person(Path(f'{i % 20}.jpg'), points) for i, points in enumerate(truth.astype(np.float32))]",
         "inspect(persons, LIP, {name: truth + rng.normal(0, 9, truth.shape) for name in ('PyTorch', 'INT8')})",
