@@ -55,8 +55,8 @@ def _add_reproduce(commands) -> None:
         "reproduce",
         help="run a profile's notebooks and publish the report",
         description="Run the notebooks of a profile that changed, and what depends on them, then publish the report to "
-        "runs/PROFILE/report/index.html where git has reports/PROFILE, else to reports/PROFILE. Executed notebooks and working "
-        "files go to runs/PROFILE/.",
+        "runs/PROFILE/report/index.html where git has reports/PROFILE, else to reports/PROFILE. Executed notebooks and "
+        "working files go to runs/PROFILE/.",
     )
     _add_profile(reproduce)
     _add_set(reproduce)

@@ -44,6 +44,7 @@ def settings_for(profile: profiles.Profile, page: str) -> list[str]:
         "06_export.num_choice_persons=4",
         "06_export.benchmark_stages=[6]",
         "06_export.rounds=2",
+        "06_export.max_loss=100",  # the first level of INT8 will do
     ]
     return [f"{name}.dataset_folder=data/noise" for name in profile.notebooks] + own
 
