@@ -122,7 +122,8 @@ def record_metrics(
     if _in_notebook():
         from IPython.display import display
 
-        display({RECORD_TYPE: content, "text/plain": f"Numbers: {file}"}, raw=True)
+        ordered = {**content, "headline": list(content["headline"].items())}  # a notebook's file sorts keys, pairs stay
+        display({RECORD_TYPE: ordered, "text/plain": f"Numbers: {file}"}, raw=True)
 
 
 def _in_notebook() -> bool:

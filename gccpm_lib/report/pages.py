@@ -27,6 +27,7 @@ PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
 UNSHOWN = ("injected-parameters", "launch")  # cells: their values stand in the table of parameters; Colab alone needs it
 FEW_COLOURS = 4096  # a chart has fewer, a photo has more
+LAUNCH_LINKS_NOWHERE = r"^\[!\[.*OWNER/REPOSITORY.*$"  # badges, as long as the repository has no public address
 NO_PICTURES = "*No pictures are shown here: this data set's may not be published, or it has none of this kind.*"
 SHOWN_TYPES = (
     *(INSPECTOR_TYPE, "text/html", "text/markdown", "image/svg+xml"),
@@ -135,6 +136,7 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     heading = "Figure"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
+            cell.source = re.sub(LAUNCH_LINKS_NOWHERE, "", cell.source, flags=re.MULTILINE)
             headings = re.findall(r"^#+\s+(.+?)\s*$", cell.source, re.MULTILINE)
             heading = headings[-1] if headings else heading
         elif cell.cell_type == "code":

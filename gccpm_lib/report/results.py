@@ -41,7 +41,7 @@ def record_of(notebook: Mapping) -> dict:
     """What a notebook recorded last: headline, metrics, about, provenance; {} where it recorded nothing."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
     found = [output["data"][RECORD_TYPE] for output in outputs if RECORD_TYPE in output.get("data", {})]
-    return found[-1] if found else {}
+    return {**found[-1], "headline": dict(found[-1].get("headline", {}))} if found else {}
 
 
 def page_record(name: str, entry: Mapping) -> dict:

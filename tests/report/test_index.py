@@ -2,8 +2,10 @@
 
 import base64
 import io
+import json
 import re
 
+import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
@@ -11,7 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from gccpm_lib import provenance
-from gccpm_lib.report import index, notebook, pages
+from gccpm_lib.report import index, notebook, pages, results
+from gccpm_lib.report.notebook import RECORD_TYPE
 from gccpm_lib.report.profiles import Profile
 from gccpm_lib.report.sanitise import harmless, math_html
 
@@ -198,3 +201,20 @@ def test_data_hash_is_the_same_through_links_and_ends_where_one_leads_back(tmp_p
     (linked / "back").symlink_to(linked, target_is_directory=True)
     (linked / "broken").symlink_to(tmp_path / "none")
     assert provenance.data_hash(linked) == now == provenance.data_hash(whole)
+
+
+def test_cards_stand_in_the_order_in_which_they_were_recorded():
+    """A notebook's file has its keys sorted; pairs stay as they are."""
+    data = {RECORD_TYPE: {"headline": [["single scale", 1.0], ["flip", 2.0]], "metrics": {}}}
+    written = json.loads(
+        nbformat.writes(new_notebook(cells=[new_code_cell("", outputs=[new_output("display_data", data)])]))
+    )
+    assert list(results.record_of(written)["headline"]) == ["single scale", "flip"]
+
+
+def test_badges_without_an_address_are_not_shown():
+    badge = "[![Open in Colab](https://c/badge.svg)](https://c/github/{}/blob/main/notebooks/04.ipynb)"
+    for address, shown in (("OWNER/REPOSITORY", False), ("a/b", True)):
+        cell = new_markdown_cell("# T\n\nText.\n\n" + badge.format(address))
+        page = pages.page_html(new_notebook(cells=[cell]), "demo", ABOUT)
+        assert ("Open in Colab" in page) == shown and "Text." in page
