@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -16,10 +17,11 @@ from gccpm_lib import provenance
 from gccpm_lib.report import index, notebook, pages, results
 from gccpm_lib.report.notebook import RECORD_TYPE
 from gccpm_lib.report.profiles import Profile
-from gccpm_lib.report.sanitise import harmless, math_html
+from gccpm_lib.report.sanitise import formula_html, harmless, markdown_html
 
 ABOUT = {"title": "T", "report": "R", "failure": "", "status": "done", "previous": None, "next": None, "facts": {},
          "links": {}, "record": {"page": "</script><script>alert(9)</script>"}}  # fmt: skip
+ROOT = Path(__file__).parents[2]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>.jpg"
 
 
@@ -92,11 +94,10 @@ def test_contents_lead_to_headings(soup):
     assert all(soup.find(id=link).name in ("h2", "h3") for link in links)
 
 
-def test_pictures_have_alt_texts_and_formulas_are_text(soup):
+def test_pictures_have_alt_texts_and_formulas_are_mathml(soup):
     assert [image["alt"] for image in soup.select("main figure img")] == ["Part <script>alert(4)</script>"] * 2
-    assert "x_i ≤ σ^2" in str(soup.find(class_="math")).replace("<sub>", "_").replace("<sup>", "^").replace(
-        "</sub>", ""
-    ).replace("</sup>", "")
+    formula = soup.select_one(".prose math")
+    assert formula.get_text() == "xi≤σ2" and formula.msub.find_all("mi")[1].string == "i"
 
 
 @pytest.mark.parametrize(("outputs", "shown"), [([], False), ([new_output("stream", text="a picture")], True)])
@@ -155,15 +156,51 @@ def test_pages_of_one_notebook_are_read_one_after_the_other():
 
 
 @pytest.mark.parametrize(
-    ("formula", "expected"),
+    ("formula", "element", "text"),
     [
-        (r"\frac{1}{K} \sum_{k} b_k", "1/K ∑<sub>k</sub> b<sub>k</sub>"),
-        (r"\lambda \times 10^{-4}", "λ × 10<sup>-4</sup>"),
-        (r"\text{PCKh} < \sqrt{\Delta}", "PCKh &lt; √(Δ)"),
+        (r"\frac{1}{K} \sum_{k} b_k", "mfrac", "1K∑kbk"),
+        (r"\begin{pmatrix} x' \\ y' \end{pmatrix}", "mtable", "(x′y′)"),
+        (r"\sqrt{\text{a < b} & c}", "msqrt", "a\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}b&c"),
+        (r"\left\lVert \hat H - T \right\rVert^2", "mover", "‖H^−T‖2"),
     ],
 )
-def test_simple_formulas_are_readable(formula, expected):
-    assert math_html(formula) == expected
+def test_a_formula_keeps_its_elements_through_the_sanitiser(formula, element, text):
+    inline = BeautifulSoup(markdown_html(f"So ${formula}$ it is."), "html.parser")
+    block = BeautifulSoup(markdown_html(f"$$\n{formula}\n$$"), "html.parser")
+    assert [found.math["display"] for found in (inline, block)] == ["inline", "block"]
+    assert all(found.math.find(element) and found.math.get_text() == text for found in (inline, block))
+    assert inline.get_text().strip() == f"So {text} it is."
+
+
+def test_every_element_that_the_converter_makes_of_our_formulas_is_let_through():
+    formulas = re.findall(r"\$\$?([^$]+)\$", "\n".join(map(markdown_of, sorted((ROOT / "notebooks").rglob("*.*")))))
+    for formula in formulas:
+        made = BeautifulSoup(formula_html(formula), "html.parser")
+        kept = BeautifulSoup(harmless(str(made)), "html.parser")
+        assert made.math and [tag.name for tag in kept.find_all(True)] == [tag.name for tag in made.find_all(True)], formula
+
+
+def markdown_of(path) -> str:
+    """The Markdown of a notebook or of a page of the guide; '' of another file."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.suffix == ".ipynb" else []
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [r"\href{javascript:alert(1)}{x}", r"\style{color:red}{x}", r"\text{<img src=x onerror=alert(1)>}", r"\frac{"],
+)
+def test_nothing_in_a_formula_runs_or_leads_away(formula):
+    page = BeautifulSoup(markdown_html(f"A ${formula}$ b."), "html.parser")
+    assert page.get_text().startswith("A ") and not page.find_all(["img", "a", "script"])
+    assert {name for tag in page.find_all(True) for name in tag.attrs} <= {"display"}
+
+
+def test_only_mathml_s_own_elements_are_let_through():
+    inside = "<annotation-xml encoding=text/html><img src=x></annotation-xml><mi onclick=a style=x:y href=b>x</mi>"
+    assert harmless(f"<math>{inside}</math>") == "<math><mi>x</mi></math>"
 
 
 def test_saved_figures_stay_small(tmp_path):
