@@ -65,6 +65,7 @@ def _page(root: Path, profile: Profile, name: str, folder: Path, notebook: dict,
         "status": status,
         "failed_page": notice,
         "facts": _told(record.get("about", {})),
+        "answer": record.get("answer", {}),
         "links": links(root, profile, name, folder),
         "record": page_record(name, record),
         "previous": _neighbour(root, profile, order[place - 1]) if place > 0 else None,
@@ -91,6 +92,7 @@ def publish_index(root: Path, profile: Profile, folder: Path) -> Path:
     for entry in entries:
         entry["status_words"] = STATUS_WORDS[entry["status"]]
         entry["facts"] = _told(entry["about"])
+        entry["finding"] = markdown_html(entry["answer"].get("text", ""))
         entry["moves"] = {label: site.move(history, entry["name"], label) for label in entry["headline"]}
     script = pages.template_text("page.js")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(pages.TEMPLATES), autoescape=True)
@@ -148,7 +150,18 @@ def _summary(profile: Profile, entries: list[dict]) -> dict:
             if value is not None and value not in known:
                 known.append(value)
     dates = provenance.pop("date", [])
-    kept = ("title", "headline", "metrics", "parameters", "status", "wall_time_s", "about", "provenance", "figures")
+    kept = (
+        "title",
+        "headline",
+        "metrics",
+        "parameters",
+        "status",
+        "wall_time_s",
+        "about",
+        "answer",
+        "provenance",
+        "figures",
+    )
     return {
         "profile": profile.name,
         "title": profile.title,

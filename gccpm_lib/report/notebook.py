@@ -103,18 +103,26 @@ def checkpoint_of(experiment_name: str, page_name: str) -> Path:
 
 
 def record_metrics(
-    run_folder: str | Path, notebook: str, headline: Mapping, metrics: Mapping, about: Mapping[str, str] | None = None
+    run_folder: str | Path,
+    notebook: str,
+    headline: Mapping,
+    metrics: Mapping,
+    about: Mapping[str, str] | None = None,
+    answer: str = "",
+    picture: str = "",
 ) -> None:
     """A notebook's numbers, with where they come from -> into the notebook, and <run_folder>/metrics/<notebook>.json.
 
     headline: label -> number, in the order of the index page's cards; metrics: nested dicts and lists of numbers,
     texts, NumPy values (NaN is written as null). Name times so that they end in "_s". about: what the page's heading says,
-    such as {"data": ..., "network": ...}, Markdown. ValueError on other types.
+    such as {"data": ..., "network": ...}, Markdown. answer: the finding in one sentence with its number, Markdown, and
+    picture, the name of a figure shown by `show_figure`: both stand under the title. ValueError on other types.
     """
     content = {
         "headline": _plain(headline, "headline"),
         "metrics": _plain(metrics, "metrics"),
         "about": _plain(about or {}, "about"),
+        "answer": {"text": answer, "picture": picture} if answer else {},
         "provenance": provenance.describe(project_root()),
     }
     file = Path(run_folder) / "metrics" / f"{notebook}.json"

@@ -25,7 +25,9 @@ from gccpm_lib.show.inspector_files import INSPECTOR_TYPE
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
-UNSHOWN = ("injected-parameters", "launch")  # cells: their values stand in the table of parameters; Colab alone needs it
+# Cells: their values stand in the table of parameters; Colab alone needs it; the page has its own first screen.
+UNSHOWN = ("injected-parameters", "launch", "first-screen")
+ANSWER_LIMIT_BYTES = 80_000  # the picture under the title: it stands in the page once more
 FEW_COLOURS = 4096  # a chart has fewer, a photo has more
 LAUNCH_LINKS_NOWHERE = r"^\[!\[.*OWNER/REPOSITORY.*$"  # badges, as long as the repository has no public address
 NO_PICTURES = "*No pictures are shown here: this data set's may not be published, or it has none of this kind.*"
@@ -60,9 +62,10 @@ def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
     """An executed notebook (its JSON) -> the page.
 
     about: title (of the page), report (title of the whole), previous and next ({name, title} or None), failure, status,
-    failed_page (of a later run), facts (word -> HTML) and links (word -> address) of its heading, and record (what
-    `gccpm verify` reads).
+    failed_page (of a later run), facts (word -> HTML) and links (word -> address) of its heading, answer (text and name of
+    a picture, see `notebook.record_metrics`) and record (what `gccpm verify` reads).
     """
+    picture = _answer_picture(notebook, about.get("answer", {}).get("picture", ""))
     notebook = prepared(notebook, where)
     inspected = any(
         INSPECTOR_TYPE in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())
@@ -72,7 +75,8 @@ def page_html(notebook: Mapping, where: str, about: Mapping) -> str:
     style = style_sheet() + (inspector_files.style_text() if inspected else "")
     hashes = [script_hash(script) for script in scripts.values() if script]
     resources = {
-        "about": {"facts": {}, "links": {}, "failed_page": "", "record": None, **about},
+        "about": {"facts": {}, "links": {}, "failed_page": "", "record": None, "answer": {}, **about},
+        "answer_picture": picture,
         "style": style,
         "icon": icon(),
         **scripts,
@@ -149,6 +153,16 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     return notebook
 
 
+def _answer_picture(notebook: Mapping, name: str) -> dict | None:
+    """A figure of an executed notebook, made small: base64 of its WebP, and its caption; None where there is none."""
+    for output in (output for cell in notebook["cells"] for output in cell.get("outputs", ())):
+        about = output.get("metadata", {}).get("image/png", {})
+        if name and about.get("figure") == name and "image/png" in output.get("data", {}):
+            small = _webp(base64.b64decode("".join(output["data"]["image/png"])), ANSWER_LIMIT_BYTES)
+            return {"webp": base64.b64encode(small).decode(), "alt": about.get("caption") or name}
+    return None
+
+
 def _say_where_pictures_lack(cells: list) -> None:
     """A text tagged about-pictures keeps its heading alone where the cell behind it was run and shows nothing."""
     for cell, following in itertools.pairwise(cells):
@@ -214,7 +228,7 @@ def _with_contents(page: str) -> str:
     """Fill the page's table of contents from its headings, give each an id, and say below the first what it is about."""
     soup = BeautifulSoup(page, "html.parser")
     if title := soup.select_one("main h1"):
-        title.insert_after(soup.select_one(".about"))
+        title.insert_after(*soup.select(".answer, .about"))
     contents, seen = soup.select_one("#contents ol"), set()
     for heading in soup.select("main h2, main h3"):
         anchor = heading.select_one("a.anchor-link")

@@ -116,7 +116,7 @@ def _entry(root: Path, profile: Profile, name: str, folder: Path, earlier: dict 
     entry = _described(notebook, profile, name)
     entry["parameters"] = {row["name"]: row["value"] for row in pages.parameter_rows(notebook, str(source))}
     entry["wall_time_s"] = notebook["metadata"].get("papermill", {}).get("duration")
-    entry |= {key: record[key] for key in ("headline", "metrics", "about", "provenance") if key in record}
+    entry |= {key: record[key] for key in ("headline", "metrics", "about", "answer", "provenance") if key in record}
     if good.is_file():
         entry["figures"] = _write_figures(notebook, folder / "figures")
     return {**entry, "status": status, "failure": failure, "fresh": True}
@@ -125,7 +125,7 @@ def _entry(root: Path, profile: Profile, name: str, folder: Path, earlier: dict 
 def _described(notebook: Mapping, profile: Profile, name: str) -> dict:
     """What is said of a page whatever became of it, and empty places for the rest."""
     heading, question = pages.introduction(notebook)
-    empty = {key: {} for key in ("headline", "metrics", "about", "provenance", "parameters")}
+    empty = {key: {} for key in ("headline", "metrics", "about", "answer", "provenance", "parameters")}
     return {
         "name": name,
         "title": title_of(notebook, profile, name),

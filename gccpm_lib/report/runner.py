@@ -214,7 +214,7 @@ def notebook_inputs(root: Path, source: Path) -> list[Path | str]:
     texts = ["\0".join(map(str, cell)) for cell in provenance.sources(read_notebook(source))]
     package = root / "gccpm_lib"
     library = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in OUTSIDE_NOTEBOOKS]
-    library += [package / "report" / "notebook.py"]
+    library += [package / "report" / name for name in ("notebook.py", "lesson.py")]
     return [*texts, *sorted(library), *sorted((root / "gccpm_lib" / "weights").glob("*.safetensors"))]
 
 
