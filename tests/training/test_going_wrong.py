@@ -112,7 +112,7 @@ def child(run, *, code=CHILD) -> subprocess.Popen:
     """The run in a process group of its own."""
     file = Path(run.output_folder + ".json")
     file.write_text(json.dumps(dataclasses.asdict(run)))
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # as here: other sums are other bits
     command = [sys.executable, "-c", code, str(file)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
 
 def killed_in(phase: str, occurrence: int, run_file, rng: random.Random) -> bool:
     """Train in a process of its own and kill it a little after it enters a phase; False if it had ended by then."""
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # as here: other sums are other bits
     command = [sys.executable, "-c", CHILD, str(run_file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout:
