@@ -103,7 +103,7 @@ def cut_by_frame(rng: np.random.Generator, image: np.ndarray, person: Person) ->
     Gone are the legs, one side, all but head and shoulders, or the top, for upright people; the box is what is left of it,
     joints beyond the frame are OUTSIDE. Unchanged where fewer than 3 labelled joints would be left.
     """
-    x, y, w, h = person.box
+    x, y, w, h = person.box or geometry.box_of_joints(person.keypoints)
     kind, part = rng.choice(4, p=(0.4, 0.2, 0.3, 0.1)), rng.random()
     first, last = np.zeros(2), np.array(image.shape[1::-1], float)  # corners of the view: x, y
     if kind == 0:
@@ -125,7 +125,7 @@ def cut_by_frame(rng: np.random.Generator, image: np.ndarray, person: Person) ->
     x1, y1, x2, y2 = max(x, left), max(y, top), min(x + w, right), min(y + h, bottom)
     if x2 - x1 < 4 or y2 - y1 < 4:
         return image, person
-    box = (x1 - left, y1 - top, x2 - x1, y2 - y1)
+    box = (x1 - left, y1 - top, x2 - x1, y2 - y1) if person.box else None
     return image[top:bottom, left:right], replace(person, keypoints=keypoints, box=box, picture_size=None)
 
 
@@ -136,6 +136,20 @@ def _mark_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     marked = keypoints.copy()
     marked[(label > 0) & beyond, 2] = OUTSIDE
     return marked
+
+
+def tightened(rng: np.random.Generator, image: np.ndarray, person: Person, recipe: Recipe) -> tuple[np.ndarray, Person]:
+    """The picture without up to box_jitter of its width or height at each edge, as where it was cut too close.
+
+    Joints that are cut away are OUTSIDE.
+    """
+    height, width = image.shape[:2]
+    left, top, right, bottom = rng.uniform(0, recipe.box_jitter, 4) * (width, height, width, height)
+    x1, y1, x2, y2 = (int(v) for v in (left, top, width - right, height - bottom))
+    if x2 - x1 < 4 or y2 - y1 < 4:
+        return image, person
+    keypoints = _mark_outside(person.keypoints - np.array([x1, y1, 0], np.float32), (y2 - y1, x2 - x1))
+    return image[y1:y2, x1:x2], replace(person, keypoints=keypoints, picture_size=None)
 
 
 def degrade(rng: np.random.Generator, crop: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -174,8 +188,10 @@ def augmented_crop(
     Keypoints are in crop pixels under their own names (left and right change places in a mirrored crop); the channel
     order is applied to the normalised picture.
     """
-    if recipe.cut_probability and recipe.crop == "box" and rng.random() < recipe.cut_probability:
+    if recipe.cut_probability and rng.random() < recipe.cut_probability:
         image, person = cut_by_frame(rng, image, person)
+    if recipe.box_jitter and recipe.crop == "letterbox":
+        image, person = tightened(rng, image, person, recipe)
     affine, mirrored = random_affine(rng, person, image.shape[:2], recipe, output)
     hides = rng.random() < recipe.quadrangle_probability
     if hides and recipe.crop == "letterbox":  # LIP: part of the picture, before it is turned

@@ -69,6 +69,19 @@ def grow_box(box, image: tuple[int, int], aspect=0.75, margin=1.25) -> tuple[flo
     return centre_x, centre_y, w * margin, h * margin
 
 
+def box_of_joints(keypoints: np.ndarray, margin: float = 0.1) -> tuple[float, float, float, float]:
+    """Labelled keypoints of (K, 3) -> the box (x, y, w, h) of their extent, grown by margin of it on each side.
+
+    Skin ends beyond the joints. Without a labelled joint the box has no extent.
+    """
+    points = keypoints[keypoints[:, 2] > 0, :2].astype(np.float64)
+    if not len(points):
+        return 0.0, 0.0, 0.0, 0.0
+    low, size = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1)
+    x, y, w, h = (float(v) for v in (*(low - margin * size), *((1 + 2 * margin) * size)))
+    return x, y, w, h
+
+
 def centre_to_affine(centre_x: float, centre_y: float, width: float, output: tuple[int, int]) -> np.ndarray:
     """(2, 3) that maps a centre to the middle of the output (height, width) and a width to the output's width."""
     out_height, out_width = output

@@ -2,7 +2,7 @@
 
 Three per data set. `published`: the released training code's effective behaviour, so that its numbers can be
 reproduced. `corrected`: what its authors evidently meant. `modern`: today's practice for short budgets. Beside them
-`coco-photographs`: people of everyday pictures, cut off by the frame, small or blurred. A recipe is a table of values: one
+`coco-photographs` and `lip-photographs`: people of everyday pictures, cut off by the frame, small or blurred. A recipe is a table of values: one
 code path reads it, `dataclasses.replace` makes the next experiment.
 """
 
@@ -72,10 +72,10 @@ class Recipe:
     ema_decay: float  # 0: the weights themselves are kept; else their moving average
     precision: str  # "float32"; "bfloat16", where the device computes in it; "float16", for GPUs that don't
     progressive: tuple[tuple[float, float], ...] = field(default=())  # (until this part of the epochs, factor on size)
-    # augmentation for everyday photographs ("box" alone cuts and jitters)
+    # augmentation for everyday photographs
     cut_probability: float = 0.0  # the frame cuts the person: legs, one side, all but head and shoulders, or the top gone
     outside_counts: bool = False  # a labelled joint beyond crop or frame: its map is empty and counts in the loss
-    box_jitter: float = 0.0  # each edge of the box moves by up to this part of the box's width or height
+    box_jitter: float = 0.0  # each edge of the box moves by up to this part of its width or height; "letterbox": inwards
     degrade_probability: float = 0.0  # shrunk by a factor from 1.5 to 5 and grown again, as a small or blurred person is
     grey_probability: float = 0.0
     light_spread: float = 0.0  # brightness and contrast change by up to this part
@@ -256,10 +256,30 @@ COCO_PHOTOGRAPHS = replace(
     light_spread=0.2,
 )
 
+# The same people in LIP's joints and in pictures of their own. Sideways and upside down as often as acrobats are.
+LIP_PHOTOGRAPHS = replace(
+    LIP_MODERN,
+    name="lip-photographs",
+    input_size=(192, 192),
+    rotation_degrees=40.0,
+    half_turn_probability=0.2,
+    sigma=6.0,
+    base_lr=8e-4,
+    batch_size=16,
+    frozen_layers=5,
+    cut_probability=0.3,
+    outside_counts=True,
+    box_jitter=0.08,
+    degrade_probability=0.2,
+    grey_probability=0.15,
+    light_spread=0.2,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         LIP_PUBLISHED, LIP_CORRECTED, LIP_MODERN, COCO_PUBLISHED, COCO_CORRECTED, COCO_MODERN, COCO_PHOTOGRAPHS,
+        LIP_PHOTOGRAPHS,
     )
 }  # fmt: skip
 

@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gccpm_lib import geometry
-from gccpm_lib.augment import augmented_crop, cut_by_frame, degrade, hide_quadrangle, random_affine
-from gccpm_lib.recipes import COCO_CORRECTED, COCO_PHOTOGRAPHS, COCO_PUBLISHED, LIP_CORRECTED, LIP_PUBLISHED, RECIPES
+from gccpm_lib.augment import augmented_crop, cut_by_frame, degrade, hide_quadrangle, random_affine, tightened
+from gccpm_lib.recipes import (
+    COCO_CORRECTED,
+    COCO_PHOTOGRAPHS,
+    COCO_PUBLISHED,
+    LIP_CORRECTED,
+    LIP_PHOTOGRAPHS,
+    LIP_PUBLISHED,
+    RECIPES,
+)
 from gccpm_lib.skeletons import COCO, LIP, OUTSIDE
 
 few = settings(max_examples=30, deadline=None)
@@ -53,7 +61,8 @@ def centre_of(crop: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("joint", [0, 3, 12])
 def test_every_joint_stays_on_its_spot_of_the_picture(recipe, joint):
     recipe = replace(recipe, quadrangle_probability=0.0, cut_probability=0.0, light_spread=0.0, padding=0)
-    recipe = replace(recipe, input_size=(384, 288)) if recipe.crop == "box" else recipe
+    recipe = replace(recipe, input_size=(384, 288) if recipe.crop == "box" else (256, 256))
+    recipe = replace(recipe, box_jitter=0.0 if recipe.crop == "letterbox" else recipe.box_jitter)  # drawn before the affine
     keypoints, box = grid_person(recipe)
     image, who, compared = blob(*keypoints[joint, :2]), person(keypoints, box), 0
     for seed in range(40):
@@ -356,6 +365,33 @@ def test_every_edge_of_the_box_moves_by_up_to_the_jitter():
     back = np.array([geometry.invert(affine) @ (144, 192, 1) for affine in drawn])
     off = abs(back - (105, 120)).max(axis=0)  # both edges one way move the middle by a tenth of 91 and of 121
     assert 7 < off[0] <= 9.7 and 9 < off[1] <= 12.7
+
+
+def test_the_frame_cuts_a_picture_of_one_person_too():
+    keypoints, _ = grid_person(LIP_PHOTOGRAPHS)
+    image, kinds = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8), set()
+    for seed in range(100):
+        view, who = cut_by_frame(np.random.default_rng(seed), image, person(keypoints))
+        corner = (keypoints - who.keypoints)[0, :2].astype(int)
+        np.testing.assert_array_equal(view, image[corner[1] :, corner[0] :][: view.shape[0], : view.shape[1]])
+        assert who.box is None and (who.keypoints[:, 2] > 0).sum() >= 3
+        kinds.add((who.keypoints[:, 2] == OUTSIDE).any())
+    assert True in kinds
+
+
+def test_a_picture_of_one_person_loses_up_to_the_jitter_at_each_edge():
+    keypoints = np.zeros((16, 3))
+    keypoints[:2] = (120, 150, 2), (2, 150, 1)
+    image, drawn = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8), []
+    recipe = plain(LIP_PHOTOGRAPHS, box_jitter=0.1)
+    for seed in range(300):
+        view, who = tightened(np.random.default_rng(seed), image, person(keypoints), recipe)
+        left, top = (keypoints - who.keypoints)[0, :2].astype(int)
+        np.testing.assert_array_equal(view, image[top : top + view.shape[0], left : left + view.shape[1]])
+        assert who.keypoints[1, 2] == (1 if left <= 2 else OUTSIDE) and (who.keypoints[2:, 2] == 0).all()
+        drawn.append((left, top, WIDTH - left - view.shape[1], HEIGHT - top - view.shape[0]))
+    assert (np.max(drawn, axis=0) >= (22, 28, 22, 28)).all()
+    assert (np.max(drawn, axis=0) <= (24, 30, 24, 30)).all() and np.min(drawn) == 0
 
 
 def test_crops_are_degraded_made_grey_and_lit_as_often_as_asked():

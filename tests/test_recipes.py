@@ -13,6 +13,7 @@ from gccpm_lib.recipes import (
     COCO_PUBLISHED,
     LIP_CORRECTED,
     LIP_MODERN,
+    LIP_PHOTOGRAPHS,
     LIP_PUBLISHED,
     RECIPES,
     get_recipe,
@@ -82,9 +83,11 @@ def test_photographs_alone_are_cut_jittered_and_degraded():
         "cut_probability", "outside_counts", "box_jitter", "degrade_probability", "grey_probability", "light_spread",
     )  # fmt: skip
     for recipe in RECIPES.values():
-        assert any(values(recipe, *names)) == (recipe is COCO_PHOTOGRAPHS)
+        assert any(values(recipe, *names)) == (recipe in (COCO_PHOTOGRAPHS, LIP_PHOTOGRAPHS))
     names = ("channels", "mean", "std", "padding", "upsampling")
     assert values(COCO_PHOTOGRAPHS, *names) == values(LIP_MODERN, *names)  # its start is a network of LIP's
+    names = ("crop", "targets", "background", "decoder", "loss", "mask_missing")
+    assert values(LIP_PHOTOGRAPHS, *names) == values(LIP_MODERN, *names)
 
 
 def test_published_channel_orders_duplicate_and_corrected_ones_permute():
@@ -95,7 +98,7 @@ def test_published_channel_orders_duplicate_and_corrected_ones_permute():
 
 def test_recipes_are_found_by_either_name_and_unknown_ones_refused():
     three = {f"{d}-{v}" for d in ("lip", "coco") for v in ("published", "corrected", "modern")}
-    assert set(RECIPES) == three | {"coco-photographs"}
+    assert set(RECIPES) == three | {"coco-photographs", "lip-photographs"}
     for name, recipe in RECIPES.items():
         constant = name.upper().replace("-", "_")
         assert get_recipe(name) is get_recipe(constant) is getattr(recipes, constant) is recipe and recipe.name == name

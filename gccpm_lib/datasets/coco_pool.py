@@ -3,7 +3,7 @@
     pool_coco("data/photographs", [Source("data/coco", repeat=8), Source("data/lip", layout="lip")], val="data/coco")
 
 A joint keeps its place by its name (LIP's l_shoulder is COCO's left_shoulder); joints that a source doesn't label are
-missing, so that a training leaves their maps out.
+missing, so that a training leaves their maps out. lip_pool.py does the same in LIP's layout.
 """
 
 import itertools
@@ -11,18 +11,17 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from gccpm_lib import geometry
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.coco_folders import labels_file
 from gccpm_lib.datasets.records import DataError, Person, picture_sizes
 from gccpm_lib.files import link, write_beside
 from gccpm_lib.skeletons import COCO, LIP, Skeleton, split_side
-
-JOINT_MARGIN = 0.1  # a body is so much larger than the extent of its joints, on each side
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ def pool_coco(root: str | Path, sources: Sequence[Source], val: str | Path) -> P
         (part / folder).mkdir(parents=True)
     images, annotations = [], []
     for number, source in enumerate(sources):
-        persons, pictures = _read(source)
+        persons = [_with_box(person) for person in read_source(source, COCO)]
+        pictures = Path(os.path.commonpath([person.image_path.resolve().parent for person in persons]))
         link(pictures, part / "train2017" / str(number))
         _add(images, annotations, persons * source.repeat, pictures, str(number))
     category = {
@@ -73,37 +73,38 @@ def pool_coco(root: str | Path, sources: Sequence[Source], val: str | Path) -> P
     return root
 
 
-def _read(source: Source) -> tuple[list[Person], Path]:
-    """The source's training persons with COCO's joints, and the folder that its picture names are relative to."""
+def read_source(source: Source, skeleton: Skeleton) -> list[Person]:
+    """The source's training persons who have one of the skeleton's joints, with all of those, by name.
+
+    Raises DataError for a picture to be left out that isn't there, ValueError for an unknown layout.
+    """
     if source.layout == "coco":
         persons = coco.read_coco(source.folder, "train")
-        skeleton = coco.read_skeleton(labels_file(source.folder, "train")) or COCO
+        own = coco.read_skeleton(labels_file(source.folder, "train")) or COCO
     elif source.layout == "lip":
-        persons, skeleton = lip.read_lip(source.folder, "train"), LIP
+        persons, own = lip.read_lip(source.folder, "train"), LIP
     else:
         raise ValueError(f"layout {source.layout!r} is not known; known: 'coco', 'lip'")
     names = {person.name for person in persons}
     strangers = sorted(set(source.leave_out) - names)
     if strangers:
         raise DataError(f"{source.folder}: {strangers[0]}, to be left out, isn't among the pictures; correct leave_out")
-    kept = [_with_coco_joints(p, skeleton) for p in persons if p.name not in set(source.leave_out)]
-    kept = [person for person in kept if (person.keypoints[:, 2] > 0).any()]
-    kept = kept[: source.num_persons]
-    return kept, Path(os.path.commonpath([person.image_path.resolve().parent for person in kept]))
+    kept = [_with_joints(p, own, skeleton) for p in persons if p.name not in set(source.leave_out)]
+    return [person for person in kept if (person.keypoints[:, 2] > 0).any()][: source.num_persons]
 
 
-def _with_coco_joints(person: Person, skeleton: Skeleton) -> Person:
-    """The same person with COCO's joints, by name, and a box and an area where there were none."""
-    named = dict(zip(map(split_side, skeleton.joints), person.keypoints, strict=True))
-    keypoints = np.stack([named.get(split_side(name), np.zeros(3)) for name in COCO.joints])
-    box, area = person.box, person.area
-    if box is None:
-        points = person.keypoints[person.keypoints[:, 2] > 0, :2]
-        low, size = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1)
-        box = (*(low - JOINT_MARGIN * size), *((1 + 2 * JOINT_MARGIN) * size))
-    if area is None:
-        area = box[2] * box[3] / 2
-    return Person(person.image_path, keypoints, tuple(map(float, box)), area=float(area))
+def _with_joints(person: Person, own: Skeleton, skeleton: Skeleton) -> Person:
+    """The same person with another skeleton's joints, by name; whom a box is missing gets that of its own joints."""
+    named = dict(zip(map(split_side, own.joints), person.keypoints, strict=True))
+    keypoints = np.stack([named.get(split_side(name), np.zeros(3)) for name in skeleton.joints])
+    box = person.box or geometry.box_of_joints(person.keypoints)
+    return replace(person, keypoints=keypoints, box=tuple(map(float, box)))
+
+
+def _with_box(person: Person) -> Person:
+    """What COCO's labels hold of a person: an area too, half of the box where nobody measured it."""
+    area = person.box[2] * person.box[3] / 2 if person.area is None else person.area
+    return Person(person.image_path, person.keypoints, person.box, area=float(area))
 
 
 def _add(images: list[dict], annotations: list[dict], persons: Sequence[Person], pictures: Path, prefix: str) -> None:

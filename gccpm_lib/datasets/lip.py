@@ -98,6 +98,12 @@ def read_annotations(path: str | Path, skipped: list[Skip] | None = None) -> tup
     return names, np.concatenate([xy, labels[:, :, None]], axis=2).astype(np.float32)
 
 
+def annotation_row(name: str, keypoints: np.ndarray) -> str:
+    """The line of an annotation csv, with its end, that `read_annotations` reads as name and keypoints (16, 3)."""
+    cells = ["nan,nan,nan" if label == MISSING else f"{x:g},{y:g},{int(label == OCCLUDED)}" for x, y, label in keypoints]
+    return ",".join([name, *cells]) + "\n"
+
+
 def read_predictions(path: str | Path) -> tuple[list[str], np.ndarray]:
     """Prediction csv -> names, coordinates (N, 16, 2) float64, nan where the file says nan."""
     names, cells = read_rows(path, 2 * K)

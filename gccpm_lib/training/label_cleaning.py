@@ -23,7 +23,7 @@ from gccpm_lib.datasets.records import fingerprint
 from gccpm_lib.evaluation.pckh import HEAD_TOP, NECK
 from gccpm_lib.files import link, write_beside
 from gccpm_lib.prediction.predictor import PosePredictor
-from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED
+from gccpm_lib.skeletons import LIP, MISSING
 
 ARMS, LEGS = (10, 11, 12, 13, 14, 15), (0, 1, 2, 3, 4, 5)  # joints of LIP that are exchanged together
 HEAD_SHARE = 0.19  # head size over the larger extent of the labelled joints: the median of Leeds Sports Pose Extended
@@ -124,7 +124,7 @@ def write_labels(
     annotations = part / "TrainVal_pose_annotations"
     annotations.mkdir()
     link(lip.find(source, "lip_val_set.csv"), annotations / "lip_val_set.csv")
-    write_beside(annotations / "lip_train_set.csv", "".join(map(_row, names, keypoints)))
+    write_beside(annotations / "lip_train_set.csv", "".join(map(lip.annotation_row, names, keypoints)))
     write_beside(part / COUNTS, json.dumps(counts, indent=1))
     part.rename(target)
 
@@ -133,11 +133,6 @@ def counts_of(folder: str | Path) -> dict[str, int] | None:
     """What cleaning changed: {"persons", "arms", "legs", "joints"}; None for a data set as it was labelled."""
     file = Path(folder) / COUNTS
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
-def _row(name: str, keypoints: np.ndarray) -> str:
-    cells = ["nan,nan,nan" if label == MISSING else f"{x:g},{y:g},{int(label == OCCLUDED)}" for x, y, label in keypoints]
-    return ",".join([name, *cells]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
