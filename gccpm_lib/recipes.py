@@ -2,8 +2,8 @@
 
 Three per data set. `published`: the released training code's effective behaviour, so that its numbers can be
 reproduced. `corrected`: what its authors evidently meant. `modern`: today's practice for short budgets. Beside them
-`coco-photographs` and `lip-photographs`: people of everyday pictures, cut off by the frame, small or blurred. A recipe is a table of values: one
-code path reads it, `dataclasses.replace` makes the next experiment.
+`coco-photographs` and `lip-photographs`: people of everyday pictures, cut off by the frame, small or blurred. A recipe is a
+table of values: one code path reads it, `dataclasses.replace` makes the next experiment.
 """
 
 from dataclasses import asdict, dataclass, field, replace
