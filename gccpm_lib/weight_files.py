@@ -24,6 +24,7 @@ SHIPPED_BACKBONE = SHIPPED / "mobilenet_v1_imagenet_half.safetensors"
 SHIPPED_NETWORK = "gccpm-2stage-leeds"  # what predicts where nobody names a network
 SAID = ("shape", "recipe", "input_size", "sigma", "skeleton", "about")  # what our files say about their network
 MAX_INPUT = 8192  # pixels on a side
+MAX_HEADER = 4_000_000  # bytes; fifty stages need one
 
 
 def shipped_networks() -> list[str]:
@@ -78,7 +79,9 @@ def printable(text, most: int = 300) -> str:
 
 def _reason(path: Path, error: Exception) -> str:
     """What a file that can't be read as tensors holds, or else what its reader says of it."""
-    start, text = path.read_bytes()[:200], " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())
+    with open(path, "rb") as file:
+        start = file.read(200)
+    text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS; fetch the file itself with git lfs pull"
     if start.lstrip()[:1] == b"<":
@@ -99,6 +102,10 @@ def _read_pickle(path: Path) -> dict:
         # torch.save doesn't compress, so the parts of a whole file are never larger than it
         if sum(part.file_size for part in file.infolist()) > path.stat().st_size:
             raise ValueError("its parts unpack to more than the file")
+        if damaged := file.testzip():  # PyTorch's reader doesn't look at the checksums that its writer leaves
+            raise ValueError(
+                f"{printable(damaged)} in it has another checksum than when it was written; copy the file again"
+            )
     with torch.serialization.safe_globals(_numpy_scalars()):
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -112,10 +119,27 @@ def _numpy_scalars() -> list:
 
 def _read_safetensors(path: Path) -> dict:
     """Bare tensors by key or, where the metadata says something about the network, {"network": tensors, "shape": ...}."""
+    _check_header(path)
     with safe_open(path, framework="pt") as file:
         said = {key: text for key, text in (file.metadata() or {}).items() if key in SAID}
         tensors = {key: file.get_tensor(key) for key in file.keys()}
     return {"network": tensors, **{key: json.loads(text) for key, text in said.items()}} if said else tensors
+
+
+def _check_header(path: Path) -> None:
+    """ValueError for a header larger than any such network has, which would take minutes, or that names a tensor twice."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if MAX_HEADER < length <= path.stat().st_size:
+            raise ValueError(f"its header has {length:,} bytes")
+        if length <= MAX_HEADER:  # one that leads behind the file's end is for safe_open to refuse
+            json.loads(file.read(length) or "{}", object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    if len(once := dict(pairs)) < len(pairs):
+        raise ValueError("a name comes twice in its header")
+    return once
 
 
 def _makes_sense(key: str, value) -> bool:

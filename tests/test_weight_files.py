@@ -105,18 +105,17 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, method):
         read_checkpoint(tmp_path / "bomb.pt")
 
 
-@pytest.mark.parametrize("flip_at", [0.05, 0.5, 0.95])
-def test_a_damaged_zip_is_refused_or_read_as_tensors(tmp_path, flip_at):
+@pytest.mark.parametrize("flip_at", [0.05, 0.3, 0.5, 0.7, 0.95])
+def test_a_damaged_zip_is_refused(tmp_path, flip_at):
+    """PyTorch's own reader takes numbers whose bits have changed for numbers."""
     path = tmp_path / "damaged.pt"
     torch.save(lively_network(0, num_channels=8).state_dict(), path)
     content = bytearray(path.read_bytes())
     start = int(flip_at * len(content))
-    content[start : start + 64] = os.urandom(64)
+    content[start : start + 64] = bytes(byte ^ 255 for byte in content[start : start + 64])  # parts stand 64 bytes apart
     path.write_bytes(content)
-    try:
-        assert isinstance(read_checkpoint(path), dict)
-    except ValueError as error:
-        assert "damaged.pt" in str(error)
+    with pytest.raises(ValueError, match=r"damaged\.pt: "):
+        read_checkpoint(path)
 
 
 def lying_header(header: dict | bytes, data: bytes = b"\0" * 64, length: int | None = None) -> bytes:
@@ -136,6 +135,10 @@ HEADERS = {
     "negative offsets": lying_header({BIAS: {"dtype": "F32", "shape": [16], "data_offsets": [64, 0]}}),
     "unknown dtype": lying_header({BIAS: {"dtype": "OBJ", "shape": [16], "data_offsets": [0, 64]}}),
     "no header at all": b"",
+    "a tensor twice": lying_header(b"{%s,%s}" % ((b'"a":{"dtype":"U8","shape":[64],"data_offsets":[0,64]}',) * 2)),
+    "more tensors than any network": lying_header(
+        {f"k{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}
+    ),
 }
 
 

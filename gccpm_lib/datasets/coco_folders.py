@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from gccpm_lib.datasets.picture_names import bare, file_names, near_miss
+from gccpm_lib.datasets.picture_names import bare, file_names, near_miss, too_long
 from gccpm_lib.datasets.records import DataError, Skip, noted
 
 SPLITS = ("train", "val")
@@ -59,6 +59,8 @@ def picture_paths(
     inside = {}
     for name, owner in names.items():
         with noted(skipped, f"{labels_path.name}, {owner}"):
+            if long := too_long(name):
+                raise DataError(f"{labels_path}, {owner}: {long}; correct it")
             if not _is_relative(name):
                 hint = ": write / between folders" if "\\" in name else ""
                 raise DataError(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gccpm_lib.datasets.picture_names import file_names, near_miss
+from gccpm_lib.datasets.picture_names import file_names, near_miss, too_long
 from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
@@ -217,6 +217,8 @@ def _numbers(path: Path, cells: pd.Series) -> pd.Series:
 def _check_names(path: Path, names: list[str], first_row: int = 1) -> None:
     seen = set()
     for row, name in enumerate(names, first_row):
+        if long := too_long(str(name)):
+            raise DataError(f"{path}, row {row}: {long}; correct it")
         if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
             raise DataError(f"{path}, row {row}: {str(name)!r} must be a bare file name; remove the path")
         if name in seen:

@@ -7,10 +7,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+MOST_BYTES = 255  # of a file's name, on every usual file system
+
 
 def bare(name: str) -> str:
     """A path's last part, whichever way its slashes lean."""
     return re.split(r"[/\\]", name)[-1]
+
+
+def too_long(name: str) -> str:
+    """For messages: the beginning of a name that no file can have, and its length; "" for one that a file can have."""
+    parts = re.split(r"[/\\]", name)
+    long = len(name) > 4000 or any(len(part.encode(errors="surrogatepass")) > MOST_BYTES for part in parts)
+    return f"a name of {len(name):,} characters that begins {name[:40]!r}" if long else ""
 
 
 def file_names(folder: Path) -> set[str]:

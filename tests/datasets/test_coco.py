@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise_picture, person
+from conftest import noise_picture, person, write_coco
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -905,3 +905,12 @@ def test_labels_of_the_official_size_take_less_than_two_gigabytes(tmp_path):
     count, num_joints, seconds, peak = map(float, run.stdout.split())
     print(f"{seconds:.1f} s, peak {peak:.2f} GiB")
     assert (count, num_joints) == (149813, 17) and peak < 1.86  # GiB: 2 GB
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000_000, "a/" * 3000 + "b.jpg", "ü" * 128 + ".jpg"])
+def test_names_that_no_file_can_have_are_told_by_their_beginning(tmp_path, name):
+    write_coco(tmp_path)
+    labels = tmp_path / "annotations" / "person_keypoints_train2017.json"
+    labels.write_text(labels.read_text().replace("000000000001.jpg", name))
+    with pytest.raises(DataError, match=rf"image 1: a name of {len(name):,} characters that begins '.{{40}}'; correct it$"):
+        coco.read_coco(tmp_path, "train")

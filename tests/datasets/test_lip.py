@@ -277,3 +277,13 @@ def test_missing_joints_are_no_problem_wherever_they_are():
 def test_the_shared_row_writer_writes_what_the_format_says():
     row = csv_row("a.jpg", [(1, 2, 2), (3, 4, 1), (0, 0, 0)])
     assert row == "a.jpg,1,2,0,3,4,1,nan,nan,nan\n"
+
+
+def test_names_that_no_file_can_have_are_told_by_their_beginning(tmp_path):
+    write_lip(tmp_path)
+    labels = tmp_path / "TrainVal_pose_annotations" / "lip_train_set.csv"
+    labels.write_text(labels.read_text() + "x" * 10_000_000 + ".jpg" + ",1,1,0" * 16 + "\n")
+    with pytest.raises(DataError) as error:
+        lip.read_lip(tmp_path, "train")
+    assert str(error.value).endswith(f"row 7: a name of 10,000,004 characters that begins '{'x' * 40}'; correct it")
+    assert len(str(error.value)) < 400
