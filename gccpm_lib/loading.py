@@ -48,6 +48,11 @@ class Batch(NamedTuple):
         """N, the number of samples; 0 where none could be read."""
         return len(self.tensors[0])
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return tuple(self.tensors[0].shape[1:3])
+
 
 class TrainingSet(Dataset):
     """Samples by key: picture (h, w, 3) uint8 BGR, targets (H, h/8, w/8), weights (H,), channel order (3,).

@@ -210,7 +210,11 @@ class GCCPM(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalised pictures (N, 3, H, W) -> heatmaps of every stage, each (N, num_heatmaps, H/8, W/8)."""
         features = self.cpm(self.model(images))
-        outputs = [self.initial_stage(features)]
+        return self.refine(features, self.initial_stage(features))
+
+    def refine(self, features: Tensor, heatmaps: Tensor) -> list[Tensor]:
+        """Backbone features (N, num_channels, h, w) and the initial stage's heatmaps -> heatmaps of every stage."""
+        outputs = [heatmaps]
         for stage in self.refinement_stages:
             outputs.append(stage(features, outputs[-1]))
         return outputs

@@ -72,6 +72,7 @@ class Recipe:
     ema_decay: float  # 0: the weights themselves are kept; else their moving average
     precision: str  # "float32"; "bfloat16", where the device computes in it; "float16", for GPUs that don't
     progressive: tuple[tuple[float, float], ...] = field(default=())  # (until this part of the epochs, factor on size)
+    refinement_only: bool = False  # backbone, `cpm` and initial stage stay as they are, their statistics too
     # augmentation for everyday photographs
     cut_probability: float = 0.0  # the frame cuts the person: legs, one side, all but head and shoulders, or the top gone
     outside_counts: bool = False  # a labelled joint beyond crop or frame: its map is empty and counts in the loss

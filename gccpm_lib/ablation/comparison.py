@@ -60,6 +60,7 @@ def cell_run(base: Run, variant: Variant, seed: int) -> Run:
         num_refinement_stages=variant.num_refinement_stages,
         seed=seed,
         output_folder=str(folder),
+        frozen_folder=str(Path(base.output_folder) / "frozen") if base.refinement_only else "",
     )
 
 

@@ -18,6 +18,7 @@ from gccpm_lib.training.run import Run, State, Sums
 # What may differ between the run that wrote a checkpoint and the one that continues it: nothing that is trained.
 FREE_TO_CHANGE = {
     "output_folder", "dataset_folder", "num_workers", "log_after", "checkpoint_after", "on_bad_sample", "device",
+    "frozen_folder",
 }  # fmt: skip
 VALIDATION = {"num_val_persons", "val_labels"}  # free too, unless the schedule goes by the validation's scores
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Run) if field.default is not dataclasses.MISSING}

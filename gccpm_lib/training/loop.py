@@ -32,9 +32,10 @@ from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.training import distributed, signals
 from gccpm_lib.training.checkpointing import save, write_readable
+from gccpm_lib.training.frozen import KeptBatch, kept_batches
 from gccpm_lib.training.memory import keep_freed_memory
 from gccpm_lib.training.norms import fewest_values, statistics_kept
-from gccpm_lib.training.objective import learning_rate_factor, parameter_groups, stage_losses
+from gccpm_lib.training.objective import frozen_modules, learning_rate_factor, parameter_groups, stage_losses
 from gccpm_lib.training.run import Run, State, Sums
 from gccpm_lib.training.start import start
 
@@ -83,9 +84,11 @@ def train_epoch(state: State, run: Run, recipe: Recipe, loader: DataLoader, say)
     """Train the rest of the epoch that state stands in, step by step; a step's batches are its micro-batches."""
     batches = epoch_batches(len(loader.dataset), state.epoch, recipe, run.seed)
     steps = [batches[i : i + run.batches_per_iter] for i in range(state.batch, len(batches), run.batches_per_iter)]
-    loaded = give_batches(loader, [distributed.share(batch) for step in steps for batch in step])
+    own = [distributed.share(batch) for step in steps for batch in step]
     state.network.train()
-    state.network.model[: recipe.frozen_layers].eval()  # their batch normalisation stays as it is
+    for name in frozen_modules(recipe):
+        state.network.get_submodule(name).eval()  # its batch normalisation stays as it is
+    loaded = kept_batches(state.network, loader, own, run, recipe) if run.frozen_folder else give_batches(loader, own)
     then = time.perf_counter()
     with progress(state.epoch, len(loader.dataset)) as bar, signals.kept_back() as stop_signal:
         bar.update(sum(map(len, batches[: state.batch])))
@@ -145,11 +148,14 @@ def optimiser_step(state: State, batches: Sequence[Batch], recipe: Recipe, devic
     return distributed.summed(losses), total
 
 
-def batch_losses(state: State, batch: Batch, recipe: Recipe, device: str) -> Tensor:
+def batch_losses(state: State, batch: Batch | KeptBatch, recipe: Recipe, device: str) -> Tensor:
     """Each stage's loss, (stages,); zeros that still have a gradient for an empty batch."""
-    images, targets, weights, orders = (tensor.to(device, non_blocking=True) for tensor in batch.tensors)
-    with autocast(recipe.precision, device), statistics_kept(state.network, fewest_values(state.network, images) < 2):
-        outputs = [output.float() for output in state.model(normalise(images, recipe, orders))]  # (N, H, h, w) each
+    inputs, targets, weights, others = (tensor.to(device, non_blocking=True) for tensor in batch.tensors)
+    flat = fewest_values(state.network, batch.count, *batch.size) < 2
+    with autocast(recipe.precision, device), statistics_kept(state.network, flat):
+        kept = isinstance(batch, KeptBatch)  # features and heatmaps, else images and channel orders
+        outputs = state.network.refine(inputs, others) if kept else state.model(normalise(inputs, recipe, others))
+        outputs = [output.float() for output in outputs]  # (N, H, h, w) each
     if not batch.count:
         return torch.stack([output.sum() for output in outputs])
     return torch.stack(stage_losses(outputs, targets, weights, recipe))

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.training import distributed
@@ -29,12 +29,12 @@ def with_joint_norms(network: nn.Module, run: Run, recipe: Recipe, device: str) 
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if joint else network
 
 
-def fewest_values(network: nn.Module, images: Tensor) -> int:
-    """Values per channel in the smallest map that the network normalises, for images (N, H, W, 3)."""
+def fewest_values(network: nn.Module, count: int, height: int, width: int) -> int:
+    """Values per channel in the smallest map that the network normalises, for so many images of this size."""
     shape = getattr(network, "shape", {})
     narrow = shape.get("num_refinement_stages", 0) > 0 and shape["context"] not in FLAT
     stride = STRIDE * U_SHAPE if narrow else STRIDE
-    return len(images) * math.ceil(images.shape[1] / stride) * math.ceil(images.shape[2] / stride)
+    return count * math.ceil(height / stride) * math.ceil(width / stride)
 
 
 @contextlib.contextmanager

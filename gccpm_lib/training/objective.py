@@ -6,6 +6,13 @@ from torch import Tensor, nn
 
 from gccpm_lib.recipes import Recipe
 
+BEFORE_REFINEMENT = ("model", "cpm", "initial_stage")  # modules of the network
+
+
+def frozen_modules(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the network's modules that aren't trained."""
+    return BEFORE_REFINEMENT if recipe.refinement_only else tuple(f"model.{layer}" for layer in range(recipe.frozen_layers))
+
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     """Optimiser groups with absolute `lr` and `weight_decay`; each trained parameter is in exactly one.
@@ -14,7 +21,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     bias_lr_factor times their layer's rate. Decay falls on non-depthwise convolution weights only. Frozen layers have no
     group.
     """
-    frozen = tuple(f"model.{layer}." for layer in range(recipe.frozen_layers))
+    frozen = tuple(f"{name}." for name in frozen_modules(recipe))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module_name, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -37,6 +37,8 @@ class Run:
     quadrangle_probability: float | None = None
     base_lr: float | None = None
     frozen_layers: int | None = None  # first layers of the backbone that aren't trained
+    refinement_only: bool | None = None  # train the refinement stages alone
+    frozen_folder: str = ""  # refinement_only: what stands before them is computed once for all trainings that share it
     batch_size: int | None = None
     num_epochs: int | None = None
     progressive: tuple[tuple[float, float], ...] | None = None
@@ -67,6 +69,10 @@ class Run:
         check_input_size(full)
         if not 0 <= full.frozen_layers <= 1 + len(BACKBONE_LAYERS):
             raise ValueError(f"frozen_layers {full.frozen_layers}: the backbone has {1 + len(BACKBONE_LAYERS)} layers")
+        if self.frozen_folder and not full.refinement_only:
+            raise ValueError("frozen_folder: give refinement_only=True with it; else what would be kept is trained")
+        if full.refinement_only and not full.num_refinement_stages:
+            raise ValueError("refinement_only=True: num_refinement_stages is 0, so nothing is left to train")
         if self.on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample {self.on_bad_sample!r}: give 'error' or 'skip'")
         return full

@@ -19,27 +19,33 @@ def start(run: Run, recipe: Recipe, data: str = "", say=print) -> State:
 
     data is the training persons' `fingerprint`. Raises ValueError where checkpoint_path doesn't hold what is asked of it.
     """
-    torch.manual_seed(run.seed)
-    network = GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, context=recipe.context, upsampling=recipe.upsampling)
-    own, saved = own_checkpoint(run, data, say), None
-    match own, run.from_mobilenet, run.weights_only, run.checkpoint_path:
-        case _, True, False, _:
-            raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
-        case dict(), _, _, _:  # this run, broken off
-            saved = own
-        case None, True, True, path:  # a MobileNet; "" is the one that ships
-            checkpoints.load_backbone(network, path or None, recipe)
-        case None, False, _, "":  # nothing
-            pass
-        case None, False, True, path:  # a whole network's weights
-            transfer.start_from(network, path, recipe, say, run.fresh_refinement)
-        case None, False, False, path:  # another training
-            saved = checkpoints.read_checkpoint(path)
+    if run.from_mobilenet and not run.weights_only:
+        raise ValueError("weights_only=False takes over a training; give from_mobilenet=False with it")
+    own = saved = own_checkpoint(run, data, say)  # this run, broken off
+    if saved is None and run.checkpoint_path and not run.weights_only:  # another training
+        saved = checkpoints.read_checkpoint(run.checkpoint_path)
+    network = new_network(run, recipe) if saved else start_network(run, recipe, say)
     state = ready(network, run, recipe)
     state.data, state.start = data, own.get("start", "") if own else start_hash(run)
     if saved is not None:
         resume(state, saved)
     return state
+
+
+def new_network(run: Run, recipe: Recipe) -> GCCPM:
+    """The network as it is initialised from the run's seed."""
+    torch.manual_seed(run.seed)
+    return GCCPM(recipe.num_heatmaps, recipe.num_refinement_stages, context=recipe.context, upsampling=recipe.upsampling)
+
+
+def start_network(run: Run, recipe: Recipe, say=print) -> GCCPM:
+    """The network that a new training begins with: checkpoint_path's weights, a MobileNet's or none in it."""
+    network = new_network(run, recipe)
+    if run.from_mobilenet:  # "" is the one that ships
+        checkpoints.load_backbone(network, run.checkpoint_path or None, recipe)
+    elif run.checkpoint_path:  # a whole network's weights
+        transfer.start_from(network, run.checkpoint_path, recipe, say, run.fresh_refinement)
+    return network
 
 
 def ready(network: GCCPM, run: Run, recipe: Recipe) -> State:

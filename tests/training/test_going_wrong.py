@@ -244,8 +244,8 @@ def test_a_batch_of_one_at_the_smallest_crop_is_trained_on(run, context, side):
 def test_statistics_are_kept_where_a_channel_has_one_value():
     network = lively_network(1)
     sizes = ((1, 32, 32), (2, 32, 32), (1, 64, 40), (0, 64, 64))
-    counts = [fewest_values(network, torch.zeros(*size, 3)) for size in sizes]
-    assert counts == [1, 2, 4, 0] and fewest_values(lively_network(0), torch.zeros(1, 32, 32, 3)) == 16
+    counts = [fewest_values(network, *size) for size in sizes]
+    assert counts == [1, 2, 4, 0] and fewest_values(lively_network(0), 1, 32, 32) == 16
 
 
 def test_what_the_optimiser_leaves_out_asks_for_no_gradient(run):
