@@ -8,6 +8,7 @@ nested (see coco_folders). Coordinates are image pixels as in the file, x right,
 """
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
@@ -21,13 +22,21 @@ from gccpm_lib.datasets.coco_labels import (
     Labels,
     check_areas,
     check_joints,
+    joint_names,
     load_labels,
     read_json,
     stack_keypoints,
 )
 from gccpm_lib.datasets.coco_results import result_rows, write_converted, write_results
 from gccpm_lib.datasets.coco_skeletons import read_skeleton
-from gccpm_lib.datasets.picture_names import ImageNames
+from gccpm_lib.datasets.corrections import (
+    corrected,
+    corrected_keypoints,
+    find_corrections,
+    read_corrections,
+    split_names,
+)
+from gccpm_lib.datasets.picture_names import ImageNames, bare
 from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.skeletons import Skeleton
 
@@ -46,7 +55,7 @@ def read_coco(
 ) -> list[Person]:
     """Persons of "train" or "val" in file order; crowds and persons without a labelled keypoint are left out.
 
-    labels: another label file than the official one, as in `labels_file`. skeleton: the joints that it must have. Pictures
+    labels: another label file than the official one, as in `labels_file`, or corrections, see `corrections`. skeleton: the joints that it must have. Pictures
     aren't opened, but must be there. Image and annotation ids are None in a converted file. Raises DataError naming the
     file, the id and the remedy; with a list of skipped annotations, bad ones are added to it instead.
     """
@@ -64,21 +73,27 @@ def read_coco(
     boxes = [check_box(file.where(a), a.get("bbox"), framed(_image(file, a), extents)) for a in kept]
     paths = _picture_paths(file, dataset_folder, split, kept)
     rows = zip(paths, points, boxes, kept, strict=True)
+    persons = [_person(file, *row, extents) for row in rows]
+    _, changes = split_names(labels)
+    if changes:
+        joints = joint_names(file, skeleton)
+        persons = corrected(persons, find_corrections(dataset_folder, changes), joints, skipped)
+    return [person for person in persons if (person.keypoints[:, 2] > 0).any()]
+
+
+def _person(file: Labels, path: Path, keypoints: np.ndarray, box: tuple, annotation: dict, extents: dict) -> Person:
     if file.images is None:
-        return [Person(path, keypoints, box) for path, keypoints, box, _ in rows]
-    return [
-        Person(
-            path,
-            keypoints,
-            box,
-            a["image_id"],
-            a["id"],
-            _area(file, a),
-            picture_size=known_size(_image(file, a)),
-            label_extent=extents[a["image_id"]],
-        )
-        for path, keypoints, box, a in rows
-    ]
+        return Person(path, keypoints, box)
+    return Person(
+        path,
+        keypoints,
+        box,
+        annotation["image_id"],
+        annotation["id"],
+        _area(file, annotation),
+        picture_size=known_size(_image(file, annotation)),
+        label_extent=extents[annotation["image_id"]],
+    )
 
 
 def _good(file: Labels, annotations: list[dict], dataset_folder, split: str, skipped: list[Skip]) -> list[dict]:
@@ -151,6 +166,9 @@ def read_truth(
     filled = [{**a, "keypoints": a.get("keypoints") or unlabelled} for a in annotations]
     if skipped is not None:
         filled = [a for a in filled if _is_good_truth(file, a, skipped)]
+    _, changes = split_names(labels)
+    if changes:
+        filled = _corrected_truth(file, filled, find_corrections(dataset_folder, changes))
     counts = (stack_keypoints(file, filled)[:, :, 2] > 0).sum(axis=1)
     rows = [_truth_row(file, a, count) for a, count in zip(filled, counts.tolist(), strict=True)]
     check_areas(file.path, rows)
@@ -159,6 +177,23 @@ def read_truth(
         "annotations": rows,
         "categories": [{"name": "person", **(file.category or {}), "id": PERSON}],
     }
+
+
+def _corrected_truth(file: Labels, annotations: list[dict], path: Path) -> list[dict]:
+    """Annotations with corrected keypoints; a rejected person's are all missing, so that nobody is scored against them."""
+    own = defaultdict(list)
+    for correction in read_corrections(path):
+        own[correction.key].append(correction)
+    result, joints = [], joint_names(file)
+    for a in annotations:
+        mended = own.get((bare(_picture_name(file, a)[0]), a["id"]), [])
+        if mended:
+            points = np.reshape(np.array(a["keypoints"], np.float32), (-1, 3))
+            is_rejected = any(not correction.joint for correction in mended)
+            points = 0 * points if is_rejected else corrected_keypoints(points, mended, joints, path)
+            a = {**a, "keypoints": points.ravel().tolist()}
+        result.append(a)
+    return result
 
 
 def _is_good_truth(file: Labels, annotation: dict, skipped: list[Skip]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from gccpm_lib.datasets.corrections import split_names
 from gccpm_lib.datasets.picture_names import bare, file_names, near_miss, too_long
 from gccpm_lib.datasets.records import DataError, Skip, noted
 
@@ -15,11 +16,12 @@ SPLITS = ("train", "val")
 def labels_file(dataset_folder: str | Path, split: str, labels: str = "") -> Path:
     """Label file of "train" or "val": the official one, or `labels`: a name in the folder or in annotations/, or a path.
 
-    Folders may be nested up to three deep. Raises DataError where there is none.
+    Corrections that are named with it are another file, see `corrections`. Folders may be nested up to three deep. Raises DataError where there is none.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
-    name = str(labels) or f"person_keypoints_{split}2017.json"
+    labels, _ = split_names(labels)
+    name = labels or f"person_keypoints_{split}2017.json"
     names = (name,) if Path(name).is_absolute() else (f"annotations/{name}", name)
     found = next((path for path in places(dataset_folder, names) if path.is_file()), None)
     if found is None and labels and Path(labels).is_file():

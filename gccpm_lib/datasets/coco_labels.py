@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from gccpm_lib.datasets.records import DataError, Skip, noted
-from gccpm_lib.skeletons import Skeleton, same_joints
+from gccpm_lib.skeletons import COCO, Skeleton, same_joints
 
 PERSON = 1  # COCO's category id
 LARGE = 2_000_000  # bytes; smaller files are parsed in less time than a file system's clock may take for one tick
@@ -195,6 +195,12 @@ def check_joints(labels: Labels, skeleton: Skeleton | None) -> None:
         f"{labels.path}: {labels.num_joints} joints against the {skeleton.num_joints} of {skeleton.name}{first}; "
         "use label files and a checkpoint of the same joints in the same order"
     )
+
+
+def joint_names(labels: Labels, skeleton: Skeleton | None = None) -> tuple[str, ...]:
+    """Names of a file's joints: as its readers are asked to call them, else its own, COCO's where it names none."""
+    names = tuple((labels.category or {}).get("keypoints") or ())
+    return (skeleton or COCO).joints if skeleton or not names else names
 
 
 def packed(values, kind: str) -> array | None:

@@ -18,13 +18,16 @@ UNSURE_FRAME = "turned by its EXIF tag, and the labels fit the picture either wa
 def read_persons(
     dataset_folder: str | Path, split: str, recipe: Recipe, labels: str = "", skipped: list[Skip] | None = None
 ) -> list[Person]:
-    """Persons of "train" or "val" in file order; pictures aren't opened. labels: COCO's label file, "" the official name.
+    """Persons of "train" or "val" in file order; pictures aren't opened.
+
+    labels: COCO's label file ("": the official name), a csv of corrections on top of the official file, or both as in
+    "mine.json + corrections.csv", see `corrections`; LIP's file has one name, so corrections alone.
 
     Raises DataError where the folder doesn't hold what the recipe needs. A bad row is an error too, unless there is a list
     of skipped ones, to which it is added.
     """
     if recipe.crop == "letterbox":
-        return lip.read_lip(dataset_folder, split, skipped)
+        return lip.read_lip(dataset_folder, split, skipped, labels)
     return coco.read_coco(dataset_folder, split, labels, recipe.skeleton, skipped)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gccpm_lib.datasets.corrections import corrected, find_corrections, split_names
 from gccpm_lib.datasets.picture_names import file_names, near_miss, too_long
 from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.files import write_beside
@@ -38,27 +39,34 @@ def find(dataset_folder: str | Path, name: str) -> Path:
     raise DataError(f"{dataset_folder}: no {name} inside, three folders deep; unpack the LIP archive that holds it there")
 
 
-def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None) -> list[Person]:
+def read_lip(
+    dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None, labels: str = ""
+) -> list[Person]:
     """Persons of "train" or "val" in file order; pictures aren't opened, but must be there. DataError names file and row.
 
-    With a list of skipped rows, bad ones are added to it instead.
+    With a list of skipped rows, bad ones are added to it instead. labels: a csv of corrections on top of LIP's file, see
+    `corrections`; "": none.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
     images = find(dataset_folder, f"{split}_images")
-    labels = find(dataset_folder, f"lip_{split}_set.csv")
-    names, keypoints = read_annotations(labels, skipped)
+    labels_csv = find(dataset_folder, f"lip_{split}_set.csv")
+    names, keypoints = read_annotations(labels_csv, skipped)
     there = file_names(images)
     missing = [name for name in names if name not in there]
     if skipped is not None and len(missing) < len(names):
-        skipped += [Skip(name, f"{labels}: no picture {images / name}") for name in missing]
+        skipped += [Skip(name, f"{labels_csv}: no picture {images / name}") for name in missing]
     elif missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        where, near = f"{labels}, row {names.index(missing[0]) + 1}", near_miss(missing[0], there)
+        where, near = f"{labels_csv}, row {names.index(missing[0]) + 1}", near_miss(missing[0], there)
         raise DataError(
             f"{where}: no picture {images / missing[0]}{near}{more}; unpack their archive, or remove their rows"
         )
-    return [Person(images / name, points) for name, points in zip(names, keypoints, strict=True) if name in there]
+    persons = [Person(images / name, points) for name, points in zip(names, keypoints, strict=True) if name in there]
+    own_file, changes = split_names(labels)
+    if own_file:
+        raise DataError(f"labels {own_file!r}: LIP's label file is {labels_csv.name}; only a csv of corrections can be added")
+    return corrected(persons, find_corrections(dataset_folder, changes), LIP.joints, skipped) if changes else persons
 
 
 def read_test_images(dataset_folder: str | Path) -> list[Path]:

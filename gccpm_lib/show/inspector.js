@@ -2,178 +2,167 @@
 // It has two lives: in JupyterLab as an anywidget that asks Python for pictures (default export), and in a report, where
 // a few examples lie in the page as JSON (startReports). Persons are known by their index in the table.
 
-const PICTURE_SIDE = 960, THUMB_SIDE = 128, THUMB_STEP = 84; // pixels; the last is a thumbnail with its gap
+const PICTURE_SIDE = 960; // pixels
 
 class Inspector {
   constructor(place, source, table) {
     this.source = source;
-    this.state = {
-      table,
-      predicted: table.sets.length > 0,
-      set: 0, // which predictions
-      joint: -1, // the chosen one, -1: any
-      index: undefined, // the person shown
-      page: null, // its picture, and its heatmaps
-      heat: null,
-      shown: { truth: true, prediction: true, split: false, limbs: true, names: false, heatmap: false },
-    };
-    [this.pages, this.thumbs, this.maps] = [new Map(), new Map(), new Map()]; // by index, see `remembered`
+    this.state = this.begin(table);
+    [this.pages, this.maps] = [new Map(), new Map()]; // by index, see `remembered`
     this.order = []; // indices of the persons that pass the filters, sorted
     this.at = 0; // place in it
     this.wanted = undefined; // the index there; state.index follows when its picture has come
-    this.stage = new Stage(this.state, (joint) => this.highlight(joint));
-    this.root = this.build();
+    this.controls = {};
+    this.build();
     place.append(this.root);
     this.stage.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    this.observer = new ResizeObserver(() => this.drawStrip());
-    this.observer.observe(this.strip);
+    const byHash = () => this.linked() !== undefined && this.choose(this.linked());
+    window.addEventListener("hashchange", byHash);
     this.leave = [
       source.listen("marked", () => this.tellMarks()),
       source.listen("row", () => this.go(this.order.indexOf(source.place()))),
+      () => window.removeEventListener("hashchange", byHash),
     ];
     this.tellMarks();
-    this.choose(source.place());
+    this.choose(this.linked() ?? source.place());
+    if (this.linked() !== undefined) this.root.scrollIntoView();
+  }
+
+  begin(table) {
+    return {
+      table,
+      predicted: table.sets.length > 0,
+      labelled: table.labels.some((label) => label > 0),
+      suspicions: Object.fromEntries(table.rows.map((row, i) => [i, table.suspicions[row]]).filter(([, text]) => text)),
+      set: 0, // which predictions
+      other: -1, // which they are compared with, -1: none
+      joint: -1, // of the filters and the order, -1: any
+      chosen: -1, // the joint that is looked at
+      threshold: table.unsure, // predictions up to this score are hollow
+      index: undefined, // the person shown
+      page: null, // its picture, and its heatmaps
+      heat: null,
+      editing: false,
+      dragging: false,
+      shown: { truth: true, prediction: true, split: false, limbs: true, names: false, heatmap: false },
+    };
   }
 
   close() {
-    this.observer.disconnect();
-    this.stage.observer.disconnect();
+    [this.strip, this.stage].forEach((part) => part.observer.disconnect());
     this.leave.forEach((stop) => stop());
     this.source.close();
-    URL.revokeObjectURL(this.download.href);
+    URL.revokeObjectURL(this.controls.download.href);
     this.root.remove();
   }
 
-  // -------- controls
-
   build() {
-    const head = make("header", {}, this.buildWho(), this.buildPager());
-    const picture = [this.stage.element, this.buildSheet(), this.buildTools(), this.buildStrip()];
-    const desk = make("div", { className: "desk" }, this.buildFilters(), head, ...picture, this.buildFoot());
-    const root = make("section", { className: "gccpm-inspector", ariaLabel: "Keypoint inspector" }, desk);
-    root.addEventListener("keydown", (event) => this.key(event));
-    return root;
-  }
-
-  buildFilters() {
-    const { predicted, table } = this.state;
-    const filters = make("div", { className: "filters", role: "group", ariaLabel: "Whom to show" });
-    const add = (label, control, hidden = false) => {
-      control.ariaLabel = label;
-      filters.append(make("label", { hidden }, make("span", {}, label), control));
-      return control;
+    const hooks = {
+      look: (joint) => this.nearRow(joint),
+      choose: (joint) => this.pick(joint === this.state.chosen ? -1 : joint),
+      swipe: (step) => this.go(this.at + step),
+      grab: (joint, point) => this.editor.grab(joint, point),
+      drag: (point) => this.editor.drag(point),
+      drop: () => this.editor.drop(),
     };
-    const select = (label, options, hidden = false) => {
-      const choices = options.map(([value, text]) => make("option", { value }, text));
-      return add(label, make("select", { onchange: () => this.choose() }, ...choices), hidden);
-    };
-    const ifPredicted = (options) => (predicted ? options : []);
-    this.set = select("Predictions", table.sets.map((name, i) => [i, name]), table.sets.length < 2);
-    this.sort = select("Order", [...ifPredicted([["worst", "worst first"], ["best", "best first"]]), ["file", "as in the file"]]);
-    this.joint = select("Joint", [[-1, "any joint"], ...table.joints.map((name, k) => [k, name])]);
-    const states = ifPredicted([["wrong", "wrong (error > 1)"], ["found", "found"]]);
-    this.condition = select("… is", [["any", "anything"], ...states, ["labelled", "labelled"], ["missing", "not labelled"]]);
-    const occlusion = [["occluded", "with occluded joints"], ["open", "without occluded joints"]];
-    this.group = select("Persons", [["all", "all"], ...occlusion, ["marked", "marked as suspicious"]]);
-    this.text = add("File name", make("input", { type: "search", placeholder: "has …", oninput: () => this.choose() }));
-    return filters;
+    this.stage = new Stage(this.state, hooks);
+    const places = { order: () => this.order, at: () => this.at, go: (at) => this.fromStrip(at), isMarked: (index) => this.source.marked().includes(index) };
+    this.strip = new Strip(this.state, this.source, places);
+    this.editor = new Editor(this);
+    const parts = [buildFilters(this), buildHead(this), this.stage.element, buildSheet(this), this.editor.element, buildTools(this)];
+    const desk = make("div", { className: "desk" }, ...parts, buildKeys(this), this.strip.element, buildFoot(this));
+    this.root = make("section", { className: "gccpm-inspector", ariaLabel: "Keypoint inspector", tabIndex: -1 }, desk);
+    this.root.addEventListener("keydown", (event) => this.key(event));
   }
 
-  buildWho() {
-    this.name = make("strong", { className: "name" });
-    this.facts = make("p", { className: "facts", ariaLive: "polite" });
-    return make("div", { className: "who" }, this.name, this.facts);
-  }
+  // -------- switches, keys, wheel
 
-  buildPager() {
-    this.marking = buttonOf("⚑ Suspicious", "Mark this label as suspicious (m)", () => this.mark());
-    this.number = make("input", { type: "number", min: 1, ariaLabel: "Place", onchange: () => this.go(this.number.value - 1) });
-    this.of = make("span");
-    const back = buttonOf("‹", "Previous person (left arrow)", () => this.go(this.at - 1));
-    const next = buttonOf("›", "Next person (right arrow)", () => this.go(this.at + 1));
-    return make("div", { className: "pager" }, this.marking, back, this.number, this.of, next);
-  }
-
-  buildSheet() {
-    this.rows = make("tbody");
-    const heads = ["joint", "label", ...(this.state.predicted ? ["score", "error"] : [])];
-    const top = make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text))));
-    const about = { className: "sheet", tabIndex: 0, role: "region", ariaLabel: "Joints of this person" };
-    return make("div", about, make("table", {}, top, this.rows));
-  }
-
-  buildTools() {
-    const { predicted, table, shown } = this.state;
-    const switches = {
-      truth: ["Labels", "Labels (t)", true],
-      prediction: ["Prediction", "Prediction (p)", predicted],
-      split: ["Side by side", "Labels and prediction side by side (s)", predicted],
-      limbs: ["Limbs", "Limbs (l)", true],
-      names: ["Names", "Names of the joints (n)", true],
-      heatmap: ["Heatmap", "Heatmap of the chosen joint, or the highest of all (h)", table.heatmaps],
-    };
-    this.switches = {};
-    for (const [key, [text, hint, useful]] of Object.entries(switches)) {
-      this.switches[key] = buttonOf(text, hint, () => this.toggle(key));
-      Object.assign(this.switches[key], { ariaPressed: shown[key], hidden: !useful });
-    }
-    const kinds = { right: "person's right", left: "left", middle: "middle", hollow: "occluded", solid: "label" };
-    if (predicted) Object.assign(kinds, { dashed: "prediction", link: "wrong" });
-    const legend = Object.entries(kinds).map(([kind, text]) => make("span", {}, make("i", { className: kind }), text));
-    return make("div", { className: "tools" }, ...Object.values(this.switches), make("p", { className: "legend" }, ...legend));
-  }
-
-  buildStrip() {
-    this.rail = make("div", { className: "rail" });
-    this.strip = make("div", { className: "strip", onscroll: () => this.drawStrip() }, this.rail);
-    return this.strip;
-  }
-
-  buildFoot() {
-    const { predicted, table } = this.state;
-    const count = table.names.length;
-    const third = Math.round(count / 3);
-    const kinds = predicted ? `: the ${third} worst, ${third} around the median and the ${third} best by mean error` : "";
-    const part = count < table.total ? `${count} of ${many(table.total, "person")}${kinds}. ` : "";
-    const unit = predicted ? "Errors are in tolerances: up to 1 a joint counts as found. " : "";
-    const keys = "Keys: ← → page, m marks, + − 0 zoom. Drag to move; the wheel zooms after a click into the picture.";
-    this.marks = make("span");
-    this.download = make("a", { download: "marked_labels.csv", hidden: true }, "Download the list (csv)");
-    return make("footer", {}, this.marks, this.download, make("small", {}, part + unit + keys));
-  }
-
-  toggle(key) {
+  toggle(name) {
     const { shown } = this.state;
-    if (this.switches[key].hidden) return;
-    shown[key] = !shown[key];
-    this.switches[key].ariaPressed = shown[key];
+    const button = this.controls.switches[name];
+    if (button.hidden) return;
+    shown[name] = !shown[name];
+    button.ariaPressed = shown[name];
     this.stage.draw();
     this.loadHeat();
-    this.drawThumbs();
+    this.strip.redraw();
+  }
+
+  edit(on = !this.state.editing) {
+    this.editor.toggle(on);
+    this.controls.correct.ariaPressed = this.state.editing;
+  }
+
+  showGrid(on = !this.strip.grid) {
+    this.root.classList.toggle("grid", on);
+    this.controls.grid.ariaPressed = on;
+    this.strip.reset(on);
+  }
+
+  fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.().catch((error) => this.stage.say(error.message));
+  }
+
+  help() {
+    this.controls.keys.hidden = !this.controls.keys.hidden;
+    this.controls.help.ariaPressed = !this.controls.keys.hidden;
+  }
+
+  setThreshold() {
+    this.state.threshold = Number(this.controls.threshold.value);
+    this.controls.thresholdTold.textContent = fixed(this.state.threshold);
+    if (this.controls.condition.value === "unsure") this.choose();
+    this.stage.draw();
+    this.strip.redraw();
   }
 
   key(event) {
     const runsCell = event.shiftKey && event.key === "Enter";
-    if (event.ctrlKey || event.metaKey || event.altKey || runsCell) return;
+    const edits = this.state.editing && !event.target.matches("select, input") && this.editor.key(event);
+    if (!edits && (event.ctrlKey || event.metaKey || event.altKey || runsCell)) return;
     event.stopPropagation(); // JupyterLab would take m, b and arrows for commands on cells
+    if (edits) return event.preventDefault();
     if (event.target.matches("select, input")) return;
     const moves = { ArrowRight: [60, 0], ArrowLeft: [-60, 0], ArrowDown: [0, 60], ArrowUp: [0, -60] };
-    const switches = { t: "truth", p: "prediction", s: "split", l: "limbs", n: "names", h: "heatmap" };
-    const acts = {
+    const act = this.acts()[event.key];
+    if (event.shiftKey && moves[event.key]) this.stage.panBy(...moves[event.key]);
+    else if (SWITCHES[event.key]) this.toggle(SWITCHES[event.key][0]);
+    else if (act) act();
+    else return;
+    event.preventDefault();
+  }
+
+  acts() {
+    const { chosen, table } = this.state;
+    const row = this.strip.grid ? this.strip.columns : 0;
+    return {
       ArrowRight: () => this.go(this.at + 1),
       ArrowLeft: () => this.go(this.at - 1),
+      ...(row ? { ArrowDown: () => this.go(this.at + row), ArrowUp: () => this.go(this.at - row) } : {}),
       Home: () => this.go(0),
       End: () => this.go(this.order.length - 1),
+      Escape: () => this.escape(),
       m: () => this.mark(),
       "+": () => this.stage.zoomBy(1.5),
       "-": () => this.stage.zoomBy(1 / 1.5),
       0: () => this.stage.zoomBy(0),
+      ",": () => this.pick((Math.max(chosen, 0) + table.joints.length - 1) % table.joints.length),
+      ".": () => this.pick((chosen + 1) % table.joints.length),
+      e: () => this.edit(),
+      g: () => this.showGrid(),
+      f: () => this.fullScreen(),
+      k: () => this.link(),
+      i: () => this.savePicture(),
+      "?": () => this.help(),
     };
-    if (event.shiftKey && moves[event.key]) this.stage.panBy(...moves[event.key]);
-    else if (switches[event.key]) this.toggle(switches[event.key]);
-    else if (acts[event.key]) acts[event.key]();
-    else return;
-    event.preventDefault();
+  }
+
+  escape() {
+    if (!this.controls.keys.hidden) this.help();
+    else if (this.strip.grid) this.showGrid(false);
+    else if (this.state.chosen >= 0) this.pick(-1);
+    else this.edit(false);
   }
 
   // Whoever scrolls past isn't held up: the wheel zooms with Ctrl, or once the inspector has the focus.
@@ -185,46 +174,63 @@ class Inspector {
 
   // -------- which persons, in which order
 
-  // Apply order and filters; stay with this person where it is still shown, else begin at the first.
+  // Apply order and filters; stay with this person where it is still shown (null: with nobody), else begin at the first.
   choose(index = this.wanted) {
-    const { state } = this;
-    [state.set, state.joint] = [Number(this.set.value), Number(this.joint.value)];
+    const { state, controls } = this;
+    Object.assign(state, { set: Number(controls.set.value), other: Number(controls.other.value), joint: Number(controls.joint.value) });
+    if (state.other === state.set || !state.predicted) state.other = -1;
     const passes = this.filter();
     this.order = state.table.names.map((_, i) => i).filter(passes);
-    const sign = { worst: -1, best: 1, file: 0 }[this.sort.value];
-    const ranks = state.table.names.map((_, i) => {
-      const error = errorOf(state, i, state.joint);
-      return Number.isNaN(error) ? 2e9 : sign * Math.min(error, 1e9); // whoever isn't scored comes last
-    });
-    const { rows } = state.table; // a report's table has the worst first
-    this.order.sort((a, b) => (sign ? ranks[a] - ranks[b] : rows[a] - rows[b]));
+    const ranks = state.table.names.map((_, i) => this.rank(i));
+    this.order.sort((a, b) => ranks[a] - ranks[b] || state.table.rows[a] - state.table.rows[b]);
     this.at = Math.max(0, this.order.indexOf(index));
-    this.of.textContent = `of ${this.order.length.toLocaleString("en")}`;
-    this.number.max = this.order.length;
-    this.rail.style.width = `${this.order.length * THUMB_STEP}px`;
-    this.rail.replaceChildren();
+    controls.of.textContent = `of ${this.order.length.toLocaleString("en")}`;
+    controls.number.max = this.order.length;
+    controls.legend.replaceChildren(...legendOf(state));
+    this.strip.reset();
     this.show();
+  }
+
+  // A person's number in the chosen order, the lowest first; whoever has none comes last.
+  rank(index) {
+    const { state } = this;
+    const order = this.controls.sort.value;
+    const [error, score] = [errorOf(state, index, state.joint), scoreOf(state, index, state.joint)];
+    const ranks = { worst: -error, best: error, unsure: score, sure: -score, suspicions: index in state.suspicions ? 0 : 1, file: 0 };
+    const among = (k) => state.joint < 0 || state.joint === k;
+    const rank = ranks[order] ?? -jointsWhere(state, index, (_, __, k) => among(k) && kindOf(state, index, k) === order).length;
+    return Number.isNaN(rank) ? 2e9 : clamp(rank, -1e9, 1e9);
   }
 
   // A function that says whether a person passes the filters.
   filter() {
-    const { table, joint } = this.state;
-    const [text, marked] = [this.text.value.toLowerCase(), new Set(this.source.marked())];
+    const { state, controls } = this;
+    const { table, joint } = state;
+    const [text, marked, wanted] = [controls.text.value.toLowerCase(), new Set(this.source.marked()), controls.condition.value];
     const isOccluded = (_, label) => label === "occluded";
-    const condition = {
-      wrong: (error) => error > 1,
-      found: (error) => error <= 1,
-      labelled: (_, label) => label !== "missing",
-      missing: (_, label) => label === "missing",
-    }[this.condition.value];
+    const conditions = {
+      wrong: () => (error) => error > 1,
+      found: () => (error) => error <= 1,
+      unsure: (i) => (_, __, k) => scoreOf(state, i, k) <= state.threshold,
+      labelled: () => (_, label) => label !== "missing",
+      missing: () => (_, label) => label === "missing",
+    };
+    const condition = conditions[wanted] ?? ((i) => (_, __, k) => kindOf(state, i, k) === wanted);
     const inGroup = {
       all: () => true,
-      occluded: (i) => jointsWhere(this.state, i, isOccluded).length > 0,
-      open: (i) => !jointsWhere(this.state, i, isOccluded).length,
+      occluded: (i) => jointsWhere(state, i, isOccluded).length > 0,
+      open: (i) => !jointsWhere(state, i, isOccluded).length,
       marked: (i) => marked.has(i),
-    }[this.group.value];
-    const holds = (i) => !condition || jointsWhere(this.state, i, condition).some((k) => joint < 0 || k === joint);
+      suspicions: (i) => i in state.suspicions,
+      corrected: (i) => isCorrected(state, i),
+    }[controls.group.value];
+    const holds = (i) => wanted === "any" || jointsWhere(state, i, condition(i)).some((k) => joint < 0 || k === joint);
     return (i) => table.names[i].toLowerCase().includes(text) && inGroup(i) && holds(i);
+  }
+
+  filterJoint() {
+    this.state.chosen = Number(this.controls.joint.value);
+    this.choose();
   }
 
   go(at) {
@@ -232,7 +238,30 @@ class Inspector {
     if (at >= 0 && this.order.length && to !== this.at) {
       this.at = to;
       this.show();
-    } else this.number.value = this.order.length ? this.at + 1 : 0;
+    } else this.controls.number.value = this.order.length ? this.at + 1 : 0;
+  }
+
+  // A thumbnail was clicked; in the grid that opens the person.
+  fromStrip(at) {
+    if (this.strip.grid) {
+      this.showGrid(false);
+      this.stage.canvas.focus({ preventScroll: true });
+    }
+    this.go(at);
+  }
+
+  // -------- a joint is chosen, and its heatmap with it
+
+  pick(joint) {
+    const { state } = this;
+    state.chosen = joint;
+    if (!state.editing && !this.controls.switches.heatmap.hidden && (joint >= 0 ? !state.shown.heatmap : this.heatByPick)) {
+      this.heatByPick = joint >= 0; // so that who chooses no joint again has no heatmap either
+      this.toggle("heatmap");
+    }
+    [...this.controls.rows.children].forEach((row, k) => row.classList.toggle("chosen", k === joint));
+    this.editor.tell();
+    this.stage.draw();
   }
 
   // -------- pictures
@@ -257,8 +286,9 @@ class Inspector {
   async show() {
     const [index, { state }] = [this.order[this.at], this];
     this.wanted = index;
-    this.number.value = index === undefined ? 0 : this.at + 1;
-    this.drawStrip(true);
+    this.controls.number.value = index === undefined ? 0 : this.at + 1;
+    this.strip.draw(true);
+    this.strip.keepFocus();
     const slow = setTimeout(() => this.stage.say("Waiting for Python …"), 1000);
     const [page, text] = await this.lookUp(index);
     clearTimeout(slow);
@@ -288,122 +318,95 @@ class Inspector {
     this.stage.draw();
   }
 
+  // -------- labels that were corrected
+
+  // A person's labels are now these points; follow: go there.
+  async changed(index, points, follow) {
+    for (const page of [await this.pages.get(index), this.strip.pages.get(index)]) page?.joints?.set(points, 0);
+    this.strip.flagAll();
+    this.strip.redraw([index]);
+    if (follow && index !== this.state.index && this.order.includes(index)) return this.go(this.order.indexOf(index));
+    if (index !== this.state.index) return;
+    this.tell();
+    this.stage.draw();
+  }
+
+  // A correction failed: what Python has is asked for again.
+  forget(index) {
+    this.pages.delete(index);
+    this.show();
+  }
+
   // -------- what is told in words
 
-  highlight(joint) {
-    [...this.rows.children].forEach((row, k) => row.classList.toggle("near", k === joint));
+  nearRow(joint) {
+    [...this.controls.rows.children].forEach((row, k) => row.classList.toggle("near", k === joint));
   }
 
   // The line about the person and the table of joints.
   tell() {
-    const { index, table, page, predicted } = this.state;
+    const { state, controls } = this;
+    const { index, table } = state;
     const known = index !== undefined;
     const facts = known ? this.factsOf(index) : [];
-    this.name.textContent = known ? table.names[index] : "nobody";
-    this.facts.textContent = facts.join(" · ");
-    this.stage.canvas.ariaLabel = [this.name.textContent, ...facts].join(", ");
-    this.marking.ariaPressed = this.source.marked().includes(index);
-    const found = page && predicted ? poseOf(this.state, page, 1) : [];
-    this.rows.replaceChildren(...(known ? table.joints.map((_, k) => this.jointRow(index, k, found[k])) : []));
+    controls.name.textContent = known ? table.names[index] : "nobody";
+    controls.facts.textContent = facts.join(" · ");
+    controls.suspicion.textContent = known ? state.suspicions[index] ?? "" : "";
+    controls.suspicion.hidden = !controls.suspicion.textContent;
+    this.stage.canvas.ariaLabel = [controls.name.textContent, ...facts].join(", ");
+    controls.marking.ariaPressed = this.source.marked().includes(index);
+    this.editor.tell();
+    this.tellJoints();
   }
 
   factsOf(index) {
-    const { table, joint, predicted } = this.state;
+    const { table, joint, predicted, labelled, other } = this.state;
     const count = (test) => jointsWhere(this.state, index, test).length;
     const scored = count((error) => !Number.isNaN(error));
     const facts = [`row ${table.rows[index] + 1}`];
     if (table.annotation_ids[index] !== null) facts.push(`annotation ${table.annotation_ids[index]}`);
-    if (predicted) facts.push(scored ? `mean error ${fixed(errorOf(this.state, index, -1))}` : "not scored");
-    if (predicted && joint >= 0) facts.push(`${table.joints[joint]} ${fixed(errorOf(this.state, index, joint))}`);
+    if (predicted && labelled) facts.push(scored ? `mean error ${fixed(errorOf(this.state, index, -1))}` : "not scored");
+    if (other >= 0 && scored) facts.push(`${table.sets[other]} ${fixed(errorOf(this.state, index, -1, other))}`);
+    if (predicted && labelled && joint >= 0) facts.push(`${table.joints[joint]} ${fixed(errorOf(this.state, index, joint))}`);
+    if (predicted && !labelled) facts.push(`mean score ${fixed(scoreOf(this.state, index, -1))}`);
     if (scored) facts.push(`${count((error) => error > 1)} of ${many(scored, "joint")} wrong`);
-    facts.push(`${count((_, label) => label === "occluded")} occluded`);
+    if (labelled) facts.push(`${count((_, label) => label === "occluded")} occluded`);
+    const { rejected, corrected } = stateOf(this.state, index);
+    if (rejected) facts.push("✗ rejected");
+    if (Object.keys(corrected).length) facts.push(`✎ ${many(Object.keys(corrected).length, "joint")} corrected`);
     return this.source.marked().includes(index) ? [...facts, "⚑ suspicious"] : facts;
   }
 
+  tellJoints() {
+    const { state, controls } = this;
+    const { index, table, page, predicted, labelled, other } = state;
+    const texts = ["joint", "label", ...(predicted ? ["score", "error"] : []), ...(other >= 0 ? [table.sets[other]] : [])];
+    controls.heads.replaceChildren(...texts.map((text) => make("th", { scope: "col", title: text }, text)));
+    const found = page && predicted ? poseOf(state, page, 1) : [];
+    controls.rows.replaceChildren(...(index === undefined ? [] : table.joints.map((_, k) => this.jointRow(index, k, found[k]))));
+    controls.rows.parentNode.dataset.labelled = labelled;
+  }
+
   jointRow(index, k, found) {
-    const { table, predicted } = this.state;
-    const [label, error] = [labelOf(this.state, index, k), errorOf(this.state, index, k)];
+    const { state } = this;
+    const { table, predicted, other, chosen } = state;
+    const label = labelOf(state, index, k);
     const shape = make("i", { className: `${table.sides[k]} ${label}` });
-    const row = make("tr", {}, make("th", { scope: "row", title: table.joints[k] }, shape, table.joints[k]), make("td", {}, label));
-    if (predicted) {
-      const cell = make("td", { className: error > 1 ? "error wrong" : "error" }, fixed(error));
-      cell.style.setProperty("--part", `${25 * clamp(error || 0, 0, 4)}%`);
-      row.append(make("td", {}, found ? fixed(found.value) : "–"), cell);
-    }
-    row.onpointerenter = () => this.stage.look(k);
+    const was = stateOf(state, index).corrected[k];
+    const row = make("tr", {}, make("th", { scope: "row", title: table.joints[k] }, shape, table.joints[k]), make("td", {}, was ? `${label} ✎` : label));
+    if (predicted) row.append(make("td", {}, found ? fixed(found.value) : "–"), this.errorCell(errorOf(state, index, k)));
+    if (other >= 0) row.append(this.errorCell(errorOf(state, index, k, other)));
+    row.classList.toggle("chosen", k === chosen);
+    row.onclick = () => this.pick(k === state.chosen ? -1 : k);
+    row.onpointerenter = (event) => event.pointerType === "mouse" && this.stage.look(k);
     row.onpointerleave = () => this.stage.look(-1);
     return row;
   }
 
-  // -------- thumbnails: only those in sight exist
-
-  drawStrip(follow = false) {
-    const { strip, at: current } = this;
-    const left = current * THUMB_STEP;
-    const away = left < strip.scrollLeft || left + THUMB_STEP > strip.scrollLeft + strip.clientWidth;
-    if (follow && away) strip.scrollLeft = left - strip.clientWidth / 2 + THUMB_STEP / 2;
-    const first = Math.max(0, Math.floor(strip.scrollLeft / THUMB_STEP) - 2);
-    const last = Math.min(this.order.length, first + Math.ceil(strip.clientWidth / THUMB_STEP) + 5);
-    const there = new Map([...this.rail.children].map((thumb) => [Number(thumb.dataset.at), thumb]));
-    there.forEach((thumb, at) => (at < first || at >= last) && thumb.remove());
-    for (let at = first; at < last; at += 1) if (!there.has(at)) this.rail.append(this.thumb(at));
-    for (const thumb of this.rail.children) thumb.ariaCurrent = Number(thumb.dataset.at) === current;
-    clearTimeout(this.resting);
-    this.resting = setTimeout(() => this.loadThumbs(), 80); // fast scrolling asks for nothing
-  }
-
-  thumb(at) {
-    const { table, predicted, joint } = this.state;
-    const index = this.order[at];
-    const error = errorOf(this.state, index, joint);
-    const text = predicted ? fixed(error) : `${at + 1}`;
-    const thumb = buttonOf(text, `${table.names[index]}${predicted ? `, error ${text}` : ""}`, () => {
-      this.go(at);
-      this.stage.canvas.focus({ preventScroll: true }); // thumbnails vanish, and the focus with them
-    });
-    thumb.prepend(make("canvas", { width: 152, height: 152 }));
-    Object.assign(thumb, { className: error > 1 ? "thumb wrong" : "thumb", tabIndex: -1 });
-    thumb.dataset.at = at;
-    thumb.style.left = `${at * THUMB_STEP}px`;
-    thumb.classList.toggle("marked", this.source.marked().includes(index));
-    this.drawThumb(thumb);
-    return thumb;
-  }
-
-  async loadThumbs() {
-    if (this.loading) return; // one request at a time, of few pictures: the one on the canvas comes first
-    const inSight = () => [...this.rail.children].map((thumb) => this.order[thumb.dataset.at]);
-    const lacking = () => inSight().filter((index) => !this.thumbs.has(index)).slice(0, 4);
-    this.loading = true;
-    for (let batch = lacking(); batch.length; batch = lacking()) {
-      const pictures = await this.source.pictures(batch, THUMB_SIDE).catch(() => []);
-      batch.forEach((index, i) => remembered(this.thumbs, 500, index, () => pictures[i] ?? {}));
-      this.drawThumbs(batch);
-    }
-    this.loading = false;
-  }
-
-  drawThumbs(indices = this.order) {
-    const chosen = new Set(indices);
-    for (const thumb of this.rail.children) if (chosen.has(this.order[thumb.dataset.at])) this.drawThumb(thumb);
-  }
-
-  drawThumb(thumb) {
-    const { table, predicted, shown } = this.state;
-    const page = this.thumbs.get(this.order[thumb.dataset.at]);
-    const canvas = thumb.querySelector("canvas");
-    const context = canvas.getContext("2d");
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    if (!page?.frame) return;
-    const [left, top, width, height] = page.frame;
-    const scale = Math.min(canvas.width / width, canvas.height / height);
-    const [x0, y0] = [(canvas.width - width * scale) / 2, (canvas.height - height * scale) / 2];
-    if (page.bitmap) context.drawImage(page.bitmap, x0, y0, width * scale, height * scale);
-    const layer = predicted && shown.prediction ? 1 : 0;
-    if (!layer && !shown.truth) return;
-    const spot = ({ x, y }) => ({ x: x0 + (x + 0.5 - left) * scale, y: y0 + (y + 0.5 - top) * scale });
-    const pose = poseOf(this.state, page, layer).map((joint) => joint && spot(joint));
-    drawPose(context, pose, table, { prediction: false, radius: 3.4 });
+  errorCell(error) {
+    const cell = make("td", { className: error > 1 ? "error wrong" : "error" }, fixed(error));
+    cell.style.setProperty("--part", `${25 * clamp(error || 0, 0, 4)}%`);
+    return cell;
   }
 
   // -------- suspicious labels
@@ -417,13 +420,13 @@ class Inspector {
   }
 
   tellMarks() {
-    const [marked, { csv }] = [this.source.marked(), this.source];
+    const [marked, { csv }, { marks, download }] = [this.source.marked(), this.source, this.controls];
     const count = `${many(marked.length, "label")} marked as suspicious`;
-    this.marks.textContent = csv ? `${count}; the list is ${csv}` : count;
-    for (const thumb of this.rail.children) thumb.classList.toggle("marked", marked.includes(this.order[thumb.dataset.at]));
-    URL.revokeObjectURL(this.download.href);
-    this.download.href = URL.createObjectURL(new Blob([this.csvText(marked)], { type: "text/csv" }));
-    this.download.hidden = !marked.length;
+    marks.textContent = csv ? `${count}; the list is ${csv}` : count;
+    this.strip.flagAll();
+    URL.revokeObjectURL(download.href);
+    download.href = URL.createObjectURL(new Blob([this.csvText(marked)], { type: "text/csv" }));
+    download.hidden = !marked.length;
     if (this.order.length) this.tell();
   }
 
@@ -433,6 +436,43 @@ class Inspector {
     const { rows, names, annotation_ids: ids } = this.state.table;
     const lines = [...marked].sort((a, b) => rows[a] - rows[b]).map((i) => [`${rows[i] + 1}`, plain(names[i]), `${ids[i] ?? ""}`]);
     return [["row", "name", "annotation_id"], ...lines].map((line) => `${line.map(quoted).join(",")}\n`).join("");
+  }
+
+  // -------- a link to this person, and its picture
+
+  keyOf(index) {
+    const { names, annotation_ids: ids } = this.state.table;
+    return ids[index] === null ? names[index] : `${names[index]}|${ids[index]}`;
+  }
+
+  // The index of the person that the page's address asks for, undefined without one.
+  linked() {
+    const wanted = new URLSearchParams(location.hash.slice(1)).get("person");
+    const found = wanted === null ? -1 : this.state.table.names.findIndex((_, index) => this.keyOf(index) === wanted);
+    return found < 0 ? undefined : found;
+  }
+
+  async link() {
+    const { index } = this.state;
+    if (index === undefined) return;
+    const { link } = this.controls;
+    link.href = `#${new URLSearchParams({ person: this.keyOf(index) })}`;
+    history.replaceState(history.state, "", link.href);
+    link.textContent = `Link to ${this.state.table.names[index]}`;
+    link.hidden = false;
+    const copied = await navigator.clipboard?.writeText(link.href).then(() => true, () => false);
+    if (copied) link.textContent += " (copied)";
+  }
+
+  savePicture() {
+    const { index, table } = this.state;
+    if (index === undefined) return;
+    this.stage.look(-1);
+    this.stage.canvas.toBlob((blob) => {
+      const href = URL.createObjectURL(blob);
+      make("a", { href, download: `${table.names[index].replace(/\.[^.]*$/, "")}_pose.png` }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 1000);
+    });
   }
 }
 

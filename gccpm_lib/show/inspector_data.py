@@ -10,22 +10,23 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from gccpm_lib import geometry
+from gccpm_lib.datasets.corrections import to_csv
 from gccpm_lib.datasets.records import DataError, Person, read_person_image
 from gccpm_lib.evaluation import joint_errors
 from gccpm_lib.files import write_beside
-from gccpm_lib.skeletons import Skeleton
+from gccpm_lib.skeletons import UNSURE, Skeleton
 
 Heatmaps = Callable[[Person], tuple[np.ndarray, np.ndarray]]  # as `PosePredictor.heatmaps`
 ERROR_CAP = 4.0  # tolerances; so that one wild joint doesn't decide over a person alone
 REPORT_SIDES = (640, 512, 416, 336, 272, 224, 176, 128)  # pixels of the longer side: the first that fits the limit
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")  # and ' itself, so that two names never become one
 MARKED_COLUMNS = ["row", "name", "annotation_id"]  # row counts from 1, as in the label file
 
 
@@ -33,11 +34,13 @@ MARKED_COLUMNS = ["row", "name", "annotation_id"]  # row counts from 1, as in th
 class Collection:
     """Persons with what was predicted for them; S named sets of predictions, N persons, K joints."""
 
-    persons: Sequence[Person]
+    persons: list[Person]
     skeleton: Skeleton
     predictions: Mapping[str, np.ndarray]  # S names -> (N, K, 3): x, y, score; nan where nothing was detected
     errors: np.ndarray  # (S, N, K) float32 in tolerances, see joint_errors; nan not scored, inf not detected
+    kinds: np.ndarray  # (S, N, K) int8: codes of joint_errors.KINDS or NOT_SCORED
     heatmaps: Heatmaps | None = None
+    suspicions: Mapping[int, str] = field(default_factory=dict)  # row (from 0) -> what is suspicious about its labels
 
     @property
     def means(self) -> np.ndarray:
@@ -50,10 +53,12 @@ def collect(
     skeleton: Skeleton,
     predictions: np.ndarray | Mapping[str, np.ndarray] | None = None,
     heatmaps: Heatmaps | None = None,
+    suspicious: pd.DataFrame | None = None,
 ) -> Collection:
     """Check and measure. predictions: (N, K, 3) x, y, score, or a dict of such arrays by name.
 
-    ValueError for no person and for arrays of another shape; DataError as `joint_errors.tolerances`.
+    suspicious: a table with the columns row (from 1), joint and problem, as `layouts.check_labels` gives it. ValueError for
+    no person, for arrays of another shape and rows beyond the persons; DataError as `joint_errors.tolerances`.
     """
     if not len(persons):
         raise ValueError("no person to inspect; check the folder and the split")
@@ -66,8 +71,33 @@ def collect(
     for name, found in predictions.items():
         if found.shape != shape:
             raise ValueError(f"{name}: predictions of shape {found.shape} instead of {shape}; predict these very persons")
-    errors = [joint_errors.errors(persons, found, skeleton) for found in predictions.values()]
-    return Collection(persons, skeleton, predictions, np.array(errors, np.float32).reshape(-1, *shape[:2]), heatmaps)
+    errors = np.full((len(predictions), *shape[:2]), np.nan, np.float32)
+    kinds = np.full(errors.shape, joint_errors.NOT_SCORED, np.int8)
+    told = suspicions(suspicious, len(persons))
+    collection = Collection(list(persons), skeleton, predictions, errors, kinds, heatmaps, told)
+    measure(collection, range(len(persons)))
+    return collection
+
+
+def measure(collection: Collection, rows: Sequence[int]) -> None:
+    """Fill in errors and kinds of these persons; whoever has no label, as in pictures of one's own, isn't scored."""
+    rows = list(rows)
+    collection.errors[:, rows], collection.kinds[:, rows] = np.nan, joint_errors.NOT_SCORED
+    rows = [row for row in rows if (collection.persons[row].keypoints[:, 2] > 0).any()]
+    persons = [collection.persons[row] for row in rows]
+    for number, found in enumerate(collection.predictions.values() if rows else ()):
+        collection.errors[number, rows] = joint_errors.errors(persons, found[rows], collection.skeleton)
+        collection.kinds[number, rows] = joint_errors.kinds(persons, found[rows], collection.skeleton)
+
+
+def suspicions(table: pd.DataFrame | None, count: int) -> dict[int, str]:
+    """Table (row from 1, joint, problem) -> row from 0 and all its problems in a line; ValueError for other rows."""
+    told: dict[int, list[str]] = {}
+    for row, joint, problem in zip(table["row"], table["joint"], table["problem"], strict=True) if table is not None else ():
+        if not 1 <= row <= count:
+            raise ValueError(f"suspicious: row {row} of {count} persons; give the rows of these very persons")
+        told.setdefault(int(row) - 1, []).append(f"{joint}: {problem}" if joint else str(problem))
+    return {row: "; ".join(dict.fromkeys(problems)) for row, problems in told.items()}
 
 
 def person_errors(errors: np.ndarray) -> np.ndarray:
@@ -83,7 +113,7 @@ def person_errors(errors: np.ndarray) -> np.ndarray:
 def table(collection: Collection, rows: Sequence[int]) -> tuple[dict, dict[str, bytes]]:
     """What sorting and filtering need of these persons: names and the skeleton, and arrays.
 
-    Arrays: labels (n, K) uint8, errors (S, n, K) and means (S, n) float32.
+    Arrays: labels (n, K) uint8, errors and scores (S, n, K) float32, kinds (S, n, K) int8, means (S, n) float32.
     """
     skeleton, rows = collection.skeleton, list(rows)
     persons = [collection.persons[row] for row in rows]
@@ -96,12 +126,18 @@ def table(collection: Collection, rows: Sequence[int]) -> tuple[dict, dict[str, 
         "names": [person.name for person in persons],
         "annotation_ids": [person.annotation_id for person in persons],
         "heatmaps": collection.heatmaps is not None,
+        "kind_names": list(joint_errors.KINDS),
+        "suspicions": {row: collection.suspicions[row] for row in rows if row in collection.suspicions},
+        "unsure": UNSURE,
         "total": len(collection.persons),
     }
+    scores = [found[rows, :, 2] for found in collection.predictions.values()]
     arrays = {
         "labels": np.array([person.keypoints[:, 2] for person in persons]).astype(np.uint8).tobytes(),
         "errors": np.ascontiguousarray(collection.errors[:, rows], "<f4").tobytes(),
         "means": np.ascontiguousarray(collection.means[:, rows], "<f4").tobytes(),
+        "scores": np.array(scores, "<f4").tobytes(),
+        "kinds": np.ascontiguousarray(collection.kinds[:, rows]).tobytes(),
     }
     return content, arrays
 
@@ -145,17 +181,16 @@ def _frame(person: Person, image: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def heatmap(collection: Collection, row: int) -> tuple[dict, bytes]:
-    """One person's maps: {affine, size}, and a grey PNG of all K maps below each other.
+    """One person's maps: {affine, size, peaks}, and a grey PNG of all K maps below each other.
 
-    affine: the (2, 3) cell -> picture column by column, as a canvas takes it; size: cells across and down of one map.
-    Each map is scaled to its own peak (0.1 at least, so that noise stays dark).
+    affine: the (2, 3) cell -> picture column by column, as a canvas takes it; size: cells across and down of one map;
+    peaks: each map's highest value. Black is 0 and white 1, the height of a target, in every map of every person.
     """
     maps, affine = collection.heatmaps(collection.persons[row])
-    peaks = maps.max(axis=(1, 2))
-    scaled = np.clip(maps / np.maximum(peaks, 0.1)[:, None, None], 0, 1)
-    png = cv2.imencode(".png", (255 * scaled).astype(np.uint8).reshape(-1, maps.shape[2]))[1].tobytes()
-    size = [int(maps.shape[2]), int(maps.shape[1])]
-    return {"affine": np.ravel(affine, "F").tolist(), "size": size}, png
+    grey = np.rint(255 * np.clip(maps, 0, 1)).astype(np.uint8).reshape(-1, maps.shape[2])
+    png = cv2.imencode(".png", grey)[1].tobytes()
+    size, peaks = [int(maps.shape[2]), int(maps.shape[1])], maps.max(axis=(1, 2)).astype(float).round(3)
+    return {"affine": np.ravel(affine, "F").tolist(), "size": size, "peaks": peaks.tolist()}, png
 
 
 # ------------------------------------------------------------------------------------------------ for a report
@@ -176,6 +211,12 @@ def examples(means: np.ndarray, count: int = 24) -> list[int]:
     return [*order[:third].tolist(), *order[middle : middle + third].tolist(), *order[len(order) - third :].tolist()]
 
 
+def first_in_line(rows: list[int], suspicious: Sequence[int]) -> list[int]:
+    """The same number of rows, of which up to half are suspicious ones, in front."""
+    first = sorted(suspicious)[: max(len(rows) // 2, 1)]
+    return first + [row for row in rows if row not in first][: len(rows) - len(first)]
+
+
 def report_data(collection: Collection, limit_bytes: int = 700_000, count: int = 24) -> dict:
     """The inspector of a report: examples by the first set's errors with everything embedded, as JSON.
 
@@ -185,7 +226,7 @@ def report_data(collection: Collection, limit_bytes: int = 700_000, count: int =
     side = next(sides)
     while True:
         means = collection.means[0] if len(collection.means) else np.full(len(collection.persons), np.nan)
-        data = _report_data(collection, examples(means, count), side)
+        data = _report_data(collection, first_in_line(examples(means, count), collection.suspicions), side)
         if len(json.dumps(data)) <= limit_bytes or count <= 3:
             return data
         side = next(sides, side)
@@ -247,5 +288,4 @@ def read_marked(path: Path, persons: Sequence[Person]) -> tuple[list[int], list[
 
 def _key(person: Person) -> list[str]:
     """Name and annotation id as the file has them; a name that a spreadsheet would compute gets a ' in front."""
-    name = f"'{person.name}" if person.name.startswith(FORMULA_STARTS) else person.name
-    return [name, "" if person.annotation_id is None else str(person.annotation_id)]
+    return [to_csv(person.name), "" if person.annotation_id is None else str(person.annotation_id)]

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 INSPECTOR_TYPE = "application/vnd.gccpm.inspector+json"  # media type of what a displayed inspector leaves in a notebook
+PARTS = ("inspector_sources", "inspector_drawing", "inspector_stage", "inspector_controls", "inspector_strip")
+PARTS += ("inspector_editor", "inspector")  # in this order one module
 SOURCES = Path(__file__).resolve().parent
 
 
 def module_text() -> str:
     """The inspector's JavaScript as one ES module: an anywidget; in a report startReports() has to follow."""
-    names = ("inspector_sources.js", "inspector_stage.js", "inspector.js")
-    return "\n".join((SOURCES / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((SOURCES / f"{name}.js").read_text(encoding="utf-8") for name in PARTS)
 
 
 def style_text() -> str:

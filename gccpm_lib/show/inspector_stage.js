@@ -1,104 +1,21 @@
-// The inspector, second part of its module: a picture with its poses on a canvas, to be zoomed and asked.
+// The inspector, third part of its module: a picture with its poses, to be zoomed, asked and corrected.
 
 const MAX_ZOOM = 32;
+const CLICK = 5; // pixels that a pointer may move between down and up and still click
+const SWIPE = 48; // pixels of a finger's way aside that pages
 
-const COLOURS = { right: "#D55E00", left: "#0072B2", middle: "#7A7A7A" }; // as gccpm_lib/drawing.py
-const WRONG = "#F0E442"; // from a wrong joint to its label
-const DARK = "#111418";
-const HEAT = [[10, 5, 40], [106, 23, 110], [203, 65, 73], [252, 165, 10], [252, 255, 200]]; // red, green, blue; dark to bright
-
-// ---------------------------------------------------------------------------------------------- drawing
-// Coordinates are canvas pixels. A pose is a list of joints {x, y, hollow}, null where there is none.
-
-const distance = (a, b) => Math.hypot(a.x - b.x, a.y - b.y);
-const inside = ({ left, top, width, height }, { x, y }) => x >= left && x <= left + width && y >= top && y <= top + height;
-
-function stroke(context, colour, width) {
-  context.strokeStyle = colour;
-  context.lineWidth = width;
-  context.stroke();
-}
-
-function drawLine(context, a, b, strokes, dash = []) {
-  context.beginPath();
-  context.moveTo(a.x, a.y);
-  context.lineTo(b.x, b.y);
-  context.setLineDash(dash);
-  for (const [colour, width] of strokes) stroke(context, colour, width);
-  context.setLineDash([]);
-}
-
-function drawJoint(context, joint, side, halo, radius) {
-  context.beginPath();
-  if (side === "left") context.rect(joint.x - radius * 0.9, joint.y - radius * 0.9, radius * 1.8, radius * 1.8);
-  else context.arc(joint.x, joint.y, radius, 0, 2 * Math.PI);
-  stroke(context, halo, radius * (joint.hollow ? 1 : 0.5));
-  context.fillStyle = joint.hollow ? halo : COLOURS[side];
-  context.fill();
-  if (joint.hollow) stroke(context, COLOURS[side], radius * 0.55);
-}
-
-// Labels are solid with white borders, predictions dashed with dark ones.
-function drawPose(context, pose, { limbs, sides }, { prediction, radius }) {
-  const [halo, width] = [prediction ? DARK : "#fff", Math.max(1.3, radius * 0.5)];
-  for (const [a, b] of limbs.filter((limb) => limb.every((k) => pose[k]))) {
-    const known = [...new Set([sides[a], sides[b]])].filter((side) => side !== "middle");
-    const colour = COLOURS[known.length === 1 ? known[0] : "middle"];
-    drawLine(context, pose[a], pose[b], [[halo, width + 2], [colour, width]], prediction ? [radius * 1.7, radius * 0.9] : []);
-  }
-  pose.forEach((joint, k) => joint && drawJoint(context, joint, sides[k], halo, radius));
-}
-
-function drawRing(context, { x, y }, radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  stroke(context, DARK, 4);
-  stroke(context, WRONG, 2);
-}
-
-function drawText(context, text, x, y) {
-  context.font = "12px system-ui, sans-serif";
-  context.lineJoin = "round";
-  context.strokeStyle = DARK;
-  context.lineWidth = 3.5;
-  context.strokeText(text, x, y);
-  context.fillStyle = "#fff";
-  context.fillText(text, x, y);
-}
-
-// The maps of all joints below each other, grey -> one joint's map (joint -1: the highest of all) in colours, a pixel a cell.
-function heatPicture({ bitmap, size: [width, height] }, joint) {
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  const grey = context.getImageData(0, 0, width, bitmap.height).data;
-  const maps = joint < 0 ? Array.from({ length: bitmap.height / height }, (_, k) => k) : [joint];
-  const picture = context.createImageData(width, height);
-  for (let i = 0; i < width * height; i += 1) {
-    const value = Math.max(...maps.map((k) => grey[4 * (k * width * height + i)])) / 255;
-    const step = Math.min(Math.floor(value * 4), 3);
-    const [low, high, part] = [HEAT[step], HEAT[step + 1], value * 4 - step];
-    const alpha = 225 * value ** 0.8;
-    picture.data.set([0, 1, 2].map((c) => low[c] * (1 - part) + high[c] * part).concat(alpha), 4 * i);
-  }
-  canvas.height = height;
-  context.putImageData(picture, 0, 0);
-  return canvas;
-}
-
-// ---------------------------------------------------------------------------------------------- the stage
-
-// Shows state.page with what state.shown switches on; onLook is told the joint under the pointer (-1: none).
+// Shows state.page with what state.shown switches on. hooks: look(joint), choose(joint) and swipe(step) are told of; grab
+// (joint, point), drag(point) and drop() correct labels, where grab says that it takes the joint. -1: no joint.
 class Stage {
-  constructor(state, onLook) {
-    Object.assign(this, { state, onLook, near: -1, pointers: new Map() });
+  constructor(state, hooks) {
+    Object.assign(this, { state, hooks, near: -1, pointers: new Map(), press: null });
     this.zoomTo(1);
     this.canvas = make("canvas", { tabIndex: 0, role: "img" });
     for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]) {
       this.canvas.addEventListener(kind, (event) => this.pointer(event));
     }
     this.tip = make("div", { className: "tip", hidden: true });
-    this.message = make("p", { className: "message", hidden: true });
+    this.message = make("p", { className: "message", role: "status", hidden: true });
     const zoom = [["+", "Zoom in (+)", 1.5], ["−", "Zoom out (-)", 1 / 1.5], ["⟲", "Whole picture (0)", 0]];
     const buttons = zoom.map(([text, hint, factor]) => buttonOf(text, hint, () => this.zoomBy(factor)));
     const corner = make("div", { className: "zoom" }, ...buttons);
@@ -107,11 +24,10 @@ class Stage {
     this.observer.observe(this.element);
   }
 
-  // A new picture, whole, and what there is to say about it.
+  // A new picture, zoomed as the one before, and what there is to say about it.
   show(text) {
     this.say(text);
     this.near = -1;
-    this.zoomTo(1);
     this.draw();
   }
 
@@ -127,21 +43,24 @@ class Stage {
     this.draw();
   }
 
-  // Where on the canvas the picture is drawn, with which poses (0 labels, 1 prediction): once, or twice side by side.
+  // Where on the canvas the picture is drawn, with which poses (0 labels, 1 prediction, 2 the one it is compared with): once,
+  // or each by itself side by side.
   parts() {
-    const { shown, predicted, page, table, set } = this.state;
+    const { shown, predicted, page, table, set, other } = this.state;
     const [width, height] = [this.element.clientWidth, this.element.clientHeight];
-    const layers = [...(shown.truth ? [0] : []), ...(shown.prediction && predicted ? [1] : [])];
+    const predictions = shown.prediction && predicted ? [1, ...(other >= 0 ? [2] : [])] : [];
+    const layers = [...(shown.truth ? [0] : []), ...predictions];
     if (!shown.split) return [{ left: 0, top: 0, width, height, layers }];
-    const [, , w, h] = page.frame;
-    const [across, down] = Math.min(width / 2 / w, height / h) >= Math.min(width / w, height / 2 / h) ? [2, 1] : [1, 2];
-    return [0, 1].map((layer) => ({
-      left: (layer * width * (across - 1)) / 2,
-      top: (layer * height * (down - 1)) / 2,
+    const names = ["label", table.sets[set], table.sets[other]].slice(0, other >= 0 ? 3 : 2);
+    const [[, , w, h], n] = [page.frame, names.length];
+    const [across, down] = Math.min(width / n / w, height / h) >= Math.min(width / w, height / n / h) ? [n, 1] : [1, n];
+    return names.map((title, layer) => ({
+      left: across > 1 ? (layer * width) / n : 0,
+      top: down > 1 ? (layer * height) / n : 0,
       width: width / across,
       height: height / down,
-      layers: layers.filter((other) => other === layer),
-      title: layer ? table.sets[set] : "label",
+      layers: layers.filter((one) => one === layer),
+      title,
     }));
   }
 
@@ -159,6 +78,14 @@ class Stage {
       y: part.top + part.height / 2 + (y + 0.5 - top - this.middle[1] * height) * scale,
     };
   }
+
+  // A point of the canvas in the picture.
+  place(part, { x, y }) {
+    const [origin, scale] = [this.spot(part, { x: 0, y: 0 }), this.scale(part)];
+    return { x: (x - origin.x) / scale, y: (y - origin.y) / scale };
+  }
+
+  // -------- drawing
 
   draw() {
     const context = this.canvas.getContext("2d");
@@ -178,12 +105,12 @@ class Stage {
       if (part.title) drawText(context, part.title, part.left + 10, part.top + 20);
       context.restore();
     }
-    this.canvas.style.touchAction = this.zoom > 1 ? "none" : "pan-y";
-    if (this.near >= 0) this.showTip();
+    this.canvas.style.touchAction = this.zoom > 1 || this.state.editing ? "none" : "pan-y";
+    if (this.near >= 0 && !this.state.dragging) this.showTip();
   }
 
   drawPicture(context, part) {
-    const { page, heat, shown, joint } = this.state;
+    const { page, heat, shown, chosen, table } = this.state;
     const [left, top, width, height] = page.frame;
     const [corner, scale] = [this.spot(part, { x: left - 0.5, y: top - 0.5 }), this.scale(part)];
     if (page.bitmap) {
@@ -199,26 +126,36 @@ class Stage {
     context.transform(...heat.affine);
     context.translate(-0.5, -0.5); // ... and the centres of cells
     context.imageSmoothingEnabled = true;
-    context.drawImage(heatPicture(heat, joint), 0, 0);
+    context.drawImage(heatPicture(heat, chosen), 0, 0);
     context.restore();
+    const peak = chosen < 0 ? Math.max(...heat.peaks) : heat.peaks[chosen];
+    drawScale(context, part, `${chosen < 0 ? "all joints" : table.joints[chosen]}: peak ${peak.toFixed(2)}`);
   }
 
   drawPoses(context, part) {
-    const { page, table, shown, joint: chosen, index } = this.state;
+    const { page, table, shown, chosen, index } = this.state;
     const look = { sides: table.sides, limbs: shown.limbs ? table.limbs : [] };
     const radius = clamp(Math.min(part.width, part.height) / 80, 3.8, 6);
-    const place = (joint) => joint && { ...joint, ...this.spot(part, joint) };
-    const poses = [0, 1].map((layer) => poseOf(this.state, page, layer).map(place));
-    if (part.layers.length === 2) {
-      const wrong = jointsWhere(this.state, index, (error) => error > 1).filter((k) => poses[1][k]);
+    const onCanvas = (joint) => joint && { ...joint, ...this.spot(part, joint) };
+    const poses = [0, 1, 2].map((layer) => (part.layers.includes(layer) ? poseOf(this.state, page, layer).map(onCanvas) : []));
+    if (part.layers.includes(0) && part.layers.includes(1)) {
+      const wrong = jointsWhere(this.state, index, (error) => error > 1).filter((k) => poses[0][k] && poses[1][k]);
       for (const k of wrong) drawLine(context, poses[0][k], poses[1][k], [[DARK, 2.6], [WRONG, 1.2]]);
     }
+    if (this.state.editing && part.layers.includes(0)) this.drawMoves(context, part, poses[0]);
     for (const layer of part.layers) {
-      drawPose(context, poses[layer], look, { prediction: layer === 1, radius: radius * (part.layers.length === 2 && layer ? 0.85 : 1) });
+      drawPose(context, poses[layer], look, { layer, radius: radius * (part.layers.length > 1 && layer ? 0.85 : 1) });
       poses[layer].forEach((joint, k) => joint && [this.near, chosen].includes(k) && drawRing(context, joint, radius * 2));
     }
     const named = (shown.names && poses[part.layers.at(-1)]) || [];
     named.forEach((joint, k) => joint && drawText(context, table.joints[k], joint.x + radius * 1.6, joint.y + 4));
+  }
+
+  // From where corrected joints came.
+  drawMoves(context, part, pose) {
+    for (const [k, [x, y, label]] of Object.entries(stateOf(this.state, this.state.index).corrected)) {
+      if (label && pose[k]) drawLine(context, this.spot(part, { x, y }), pose[k], [[DARK, 3], ["#fff", 1.2]], [3, 3]);
+    }
   }
 
   // -------- zoom, pan, pointer
@@ -250,26 +187,59 @@ class Stage {
     this.draw();
   }
 
-  pointer({ type, pointerId, pointerType, offsetX: x, offsetY: y }) {
-    const before = this.pointers.get(pointerId);
-    if (type === "pointerdown") this.canvas.setPointerCapture(pointerId);
-    if (type === "pointerdown" || (type === "pointermove" && before)) this.pointers.set(pointerId, { x, y });
+  pointer({ type, pointerId, pointerType, button, offsetX: x, offsetY: y }) {
+    const [before, point, mouse] = [this.pointers.get(pointerId), { x, y }, pointerType === "mouse"];
+    if (type === "pointerdown") this.down(pointerId, point, mouse, button);
+    if (type === "pointerdown" || (type === "pointermove" && before)) this.pointers.set(pointerId, point);
     else if (type !== "pointermove") this.pointers.delete(pointerId);
-    const [other] = [...this.pointers].filter(([id]) => id !== pointerId).map(([, point]) => point);
-    if (type === "pointermove" && before) {
-      if (other) this.zoomBy(distance({ x, y }, other) / Math.max(distance(before, other), 1), other);
-      else this.panBy(before.x - x, before.y - y);
-    }
-    const mouse = pointerType === "mouse";
+    const [other] = [...this.pointers].filter(([id]) => id !== pointerId).map(([, one]) => one);
+    if (type === "pointermove" && before) this.moved(before, point, other);
+    if (type === "pointerup" && before) this.up(point, mouse);
+    if (type === "pointercancel") this.release();
     if (type === "pointerleave" && mouse) this.look(-1);
-    else if (!other) this.look(this.jointAt({ x, y }, mouse ? 14 : 26));
+    else if (!other && !this.state.dragging) this.look(this.jointAt(point, mouse ? 14 : 26));
   }
 
-  jointAt(point, reach) {
+  down(pointerId, point, mouse, button) {
+    this.canvas.setPointerCapture(pointerId);
+    const alone = !this.pointers.size;
+    this.release();
+    this.press = alone && !button ? { ...point, grabbed: false } : null; // two fingers zoom, and neither click nor swipe
+    if (!this.press || !this.state.editing || !this.state.page) return;
+    const part = this.parts().find((one) => inside(one, point) && one.layers.includes(0));
+    const joint = part ? this.jointAt(point, mouse ? 14 : 26, [0]) : -1;
+    this.press.grabbed = Boolean(part) && this.hooks.grab(joint, this.place(part, point));
+    this.press.part = part;
+  }
+
+  // Another finger or the system ends what this pointer did: a joint stays where it was brought.
+  release() {
+    if (this.press?.grabbed) this.hooks.drop();
+    this.press = null;
+  }
+
+  moved(before, point, other) {
+    if (other) this.zoomBy(distance(point, other) / Math.max(distance(before, other), 1), other);
+    else if (this.press?.grabbed) this.hooks.drag(this.place(this.press.part, point));
+    else this.panBy(before.x - point.x, before.y - point.y);
+  }
+
+  up(point, mouse) {
+    const { press } = this;
+    this.press = null;
+    if (!press) return;
+    const [aside, along] = [point.x - press.x, point.y - press.y];
+    if (press.grabbed) this.hooks.drop();
+    else if (Math.hypot(aside, along) <= CLICK) this.hooks.choose(this.jointAt(point, mouse ? 14 : 26));
+    else if (!mouse && this.zoom === 1 && Math.abs(aside) > Math.max(SWIPE, 1.5 * Math.abs(along))) this.hooks.swipe(-Math.sign(aside));
+  }
+
+  // The joint nearest to a point of the canvas, -1 where none of these poses is within reach.
+  jointAt(point, reach, layers = [0, 1, 2]) {
     let [nearest, least] = [-1, reach];
     for (const part of this.state.page ? this.parts().filter((one) => inside(one, point)) : []) {
-      for (const pose of part.layers.map((layer) => poseOf(this.state, this.state.page, layer))) {
-        pose.forEach((joint, k) => {
+      for (const layer of part.layers.filter((one) => layers.includes(one))) {
+        poseOf(this.state, this.state.page, layer).forEach((joint, k) => {
           const away = joint ? distance(point, this.spot(part, joint)) : Infinity;
           if (away < least) [nearest, least] = [k, away];
         });
@@ -281,24 +251,34 @@ class Stage {
   look(joint) {
     if (joint === this.near) return;
     this.near = joint;
-    this.onLook(joint);
+    this.hooks.look(joint);
     this.draw();
   }
 
+  // -------- what is told of a joint
+
   showTip() {
-    const { page, table, predicted, index } = this.state;
-    const k = this.near;
-    const [truth, found] = [0, 1].map((layer) => (layer && !predicted ? null : poseOf(this.state, page, layer)[k]));
-    const place = ({ x, y }) => `x ${x.toFixed(1)}, y ${y.toFixed(1)}`;
-    const lines = [`label: ${labelOf(this.state, index, k)}${truth ? `, ${place(truth)}` : ""}`];
-    if (found) lines.push(`prediction: ${place(found)}`, `score ${fixed(found.value)}`);
-    else if (predicted) lines.push("prediction: not detected");
-    const error = errorOf(this.state, index, k);
-    const verdict = error >= 0 ? `error ${fixed(error)} tolerances: ${error > 1 ? "wrong" : "found"}` : "error: not scored";
-    if (predicted) lines.push(verdict);
-    this.tip.replaceChildren(make("strong", {}, table.joints[k]), ...lines.map((text) => make("span", {}, text)));
+    const { page, table } = this.state;
+    const [truth, found] = [0, 1].map((layer) => (layer && !this.state.predicted ? null : poseOf(this.state, page, layer)[this.near]));
+    const lines = this.tipLines(this.near, truth, found);
+    this.tip.replaceChildren(make("strong", {}, table.joints[this.near]), ...lines.map((text) => make("span", {}, text)));
     this.tip.hidden = false;
     this.placeTip(this.spot(this.parts().at(-1), found ?? truth ?? { x: page.frame[0], y: page.frame[1] }));
+  }
+
+  tipLines(k, truth, found) {
+    const { table, predicted, index, other, set } = this.state;
+    const place = ({ x, y }) => `x ${x.toFixed(1)}, y ${y.toFixed(1)}`;
+    const lines = [`label: ${labelOf(this.state, index, k)}${truth ? `, ${place(truth)}` : ""}`];
+    const was = stateOf(this.state, index).corrected[k];
+    if (was) lines.push(`was ${LABELS[was[2]]}${was[2] ? `, ${place({ x: was[0], y: was[1] })}` : ""}; by ${was[3]}, ${was[4].slice(0, 10)}`);
+    if (found) lines.push(`prediction: ${place(found)}`, `score ${fixed(found.value)}`);
+    else if (predicted) lines.push("prediction: not detected");
+    const [error, kind] = [errorOf(this.state, index, k), kindOf(this.state, index, k)];
+    const verdict = ["inversion", "swap"].includes(kind) ? `wrong, ${KINDS[kind]}` : error > 1 ? "wrong" : "found";
+    if (predicted) lines.push(error >= 0 ? `error ${fixed(error)} tolerances: ${verdict}` : "error: not scored");
+    if (other >= 0) lines.push(`${table.sets[other]}: error ${fixed(errorOf(this.state, index, k, other))}`);
+    return set === other ? lines.slice(0, -1) : lines;
   }
 
   placeTip({ x, y }) {

@@ -48,7 +48,7 @@ class Run:
     num_workers: int = 0  # processes that load pictures; 0: this one
     log_after: int = 100  # batches between two lines of the log
     checkpoint_after: int = 500  # batches between two checkpoints; each epoch ends with one too
-    train_labels: str = ""  # COCO: file of the training labels; "": the official name
+    train_labels: str = ""  # COCO: label file; both: a csv of corrections, alone or "mine.json + corrections.csv"
     val_labels: str = ""
     train_and_val: bool = False  # train on both splits, as for the README's final test number
     num_train_persons: int | None = None  # the first so many

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from conftest import noise_picture, write_coco, write_lip
@@ -92,7 +93,7 @@ def test_the_table_has_what_sorting_and_filtering_need(persons):
     persons[1].keypoints[3, 2], persons[2].keypoints[4, 2] = 0, 1
     found = {"a": off_by(persons, 0, 5, 10, 20), "b": off_by(persons, 20, 10, 5, 0)}
     found["a"][3, 0] = np.nan
-    content, (labels, errors, means) = answer(collect(persons, LIP, found), {"kind": "table"})
+    content, (labels, errors, means, scores, kinds) = answer(collect(persons, LIP, found), {"kind": "table"})
     assert content["names"] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"] and content["rows"] == [0, 1, 2, 3]
     assert content["sets"] == ["a", "b"] and content["total"] == 4 and not content["heatmaps"]
     assert content["sides"][:2] == ["right", "right"] and content["sides"][8] == "middle"
@@ -102,7 +103,28 @@ def test_the_table_has_what_sorting_and_filtering_need(persons):
     assert errors[0, 3, 0] == np.inf and np.isnan(errors[:, 1, 3]).all()
     np.testing.assert_allclose(errors[1, 0], 2)
     np.testing.assert_allclose(floats(means).reshape(2, 4), [[0, 0.5, 1, (4 + 15 * 2) / 16], [2, 1, 0.5, 0]], rtol=1e-6)
+    np.testing.assert_allclose(floats(scores).reshape(2, 4, 16)[1], 0.5)
+    names = [content["kind_names"][code] for code in np.frombuffer(kinds, np.int8).reshape(2, 4, 16)[:, :, 8].ravel()]
+    assert names == ["good", "jitter", "jitter", "miss", "miss", "jitter", "jitter", "good"]  # errors 0, 0.5, 1, 2
     json.dumps(content)
+
+
+def test_persons_without_labels_have_scores_and_no_errors(persons):
+    bare = [Person(person.image_path, np.zeros((17, 3), np.float32), (0, 0, 50, 50)) for person in persons]
+    found = np.full((4, 17, 3), 0.25)
+    content, (_, errors, means, scores, kinds) = answer(collect(bare, COCO, found), {"kind": "table"})
+    assert np.isnan(floats(errors)).all() and np.isnan(floats(means)).all() and (floats(scores) == 0.25).all()
+    assert set(np.frombuffer(kinds, np.int8)) == {-1} and content["sets"] == ["prediction"]
+
+
+def test_suspicious_labels_are_told_and_come_first_in_a_report(persons):
+    table = pd.DataFrame({"row": [4, 2, 4], "joint": ["neck", "", "r_hip"], "problem": ["outside", "tiny box", "outside"]})
+    collection = collect(persons, LIP, suspicious=table)
+    assert collection.suspicions == {3: "neck: outside; r_hip: outside", 1: "tiny box"}
+    assert report_data(collection)["rows"] == [1, 3, 0, 2]
+    assert inspector_data.first_in_line([5, 4, 3, 2], [9, 8, 2]) == [2, 8, 5, 4]  # half of them
+    with pytest.raises(ValueError, match="row 5 of 4 persons"):
+        collect(persons, LIP, suspicious=table.assign(row=5))
 
 
 def test_a_picture_comes_at_the_asked_size_with_all_joints(persons):
@@ -143,14 +165,15 @@ def test_a_missing_picture_is_told_and_its_joints_are_still_there(persons):
     np.testing.assert_array_equal(floats(joints).reshape(1, 16, 3)[0], persons[1].keypoints)
 
 
-def test_a_heatmap_is_scaled_to_its_peak_and_faint_noise_stays_dark(persons):
+def test_heatmaps_share_one_scale_from_0_to_1(persons):
     maps = np.zeros((16, 4, 5), np.float32)
-    maps[0, 1, 2], maps[1, 3, 4], maps[2, 0, 0] = 0.4, 0.05, -1
+    maps[0, 1, 2], maps[1, 3, 4], maps[2, 0, 0], maps[3, 0, 0] = 0.4, 0.05, -1, 1.25
     affine = np.array([[8, 0, 3.5], [0, 4, 1.5]])
     about, (png,) = answer(collect(persons, LIP, heatmaps=lambda _: (maps, affine)), {"kind": "heatmap", "row": 0})
-    assert about == {"affine": [8, 0, 0, 4, 3.5, 1.5], "size": [5, 4]}
+    assert about["affine"] == [8, 0, 0, 4, 3.5, 1.5] and about["size"] == [5, 4]
+    assert about["peaks"] == [0.4, 0.05, 0, 1.25, *[0] * 12]
     grey = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED).reshape(16, 4, 5)
-    assert grey[0, 1, 2] == 255 and grey[1, 3, 4] == 127 and grey[2:].max() == 0
+    assert [grey[0, 1, 2], grey[1, 3, 4], grey[2].max(), grey[3, 0, 0]] == [102, 13, 0, 255]
 
 
 def test_every_request_is_answered_also_a_bad_one(persons, monkeypatch):
@@ -158,7 +181,7 @@ def test_every_request_is_answered_also_a_bad_one(persons, monkeypatch):
     monkeypatch.setattr(widget, "send", lambda content, buffers: sent.append((content, len(buffers))))
     for request in ({"kind": "table", "id": "a"}, {"kind": "sell", "id": "b"}, {"kind": "heatmap", "row": 99, "id": "c"}):
         widget._answer(widget, request, [])
-    assert [content["id"] for content, _ in sent] == ["a", "b", "c"] and [count for _, count in sent] == [3, 0, 0]
+    assert [content["id"] for content, _ in sent] == ["a", "b", "c"] and [count for _, count in sent] == [5, 0, 0]
     assert "'sell' is not known" in sent[1][0]["problem"] and sent[2][0]["problem"]
 
 

@@ -73,7 +73,7 @@ def predictions(persons: list[Person]) -> dict[str, np.ndarray]:
 
 def heatmaps(_person: Person) -> tuple[np.ndarray, np.ndarray]:
     maps = np.zeros((16, HEIGHT // 8, WIDTH // 8), np.float32)
-    maps[:, 3, 4] = 0.8
+    maps[:, 3, 4] = 1
     return maps, np.array([[8, 0, 3.5], [0, 8, 3.5]])
 
 
@@ -338,7 +338,7 @@ def test_a_person_in_a_box_is_shown_in_pixels_of_the_whole_picture(browser, tmp_
 def test_labels_without_predictions_are_shown_alone(browser, tmp_path):
     page, bad = opened(browser, written_page(inspect(people(tmp_path), LIP), tmp_path / "labels.html"))
     visible = page.locator(".tools button:visible")
-    assert visible.all_inner_texts() == ["Labels", "Limbs", "Names"]
+    assert visible.all_inner_texts() == ["Labels", "Limbs", "Names", "Grid", "Full screen", "Link", "Save picture", "Keys"]
     assert names(page)[0] == HOSTILE and page.locator(".pager span").inner_text() == "of 24"
     page.locator("canvas[role=img]").scroll_into_view_if_needed()
     find(page, HOSTILE)
