@@ -63,7 +63,7 @@ def live(browser, widget: Inspector, **options):
     page.expose_function("ask", ask)
     values = {name: getattr(widget, name) for name in ("marked", "row", "marked_csv", "corrections_csv", "corrector")}
     host = HOST.replace("VALUES", json.dumps(values)).replace("MODULE", json.dumps(inspector_files.module_text()))
-    page.set_content(f"<!doctype html><style>{inspector_files.style_text()}</style><body></body>")
+    page.set_content(f"<!doctype html><meta name=viewport content='width=device-width'><style>{inspector_files.style_text()}</style><body></body>")
     page.add_script_tag(content=host)
     page.wait_for_selector(".gccpm-inspector[data-index]")
     page.locator(".stage").scroll_into_view_if_needed()
