@@ -55,9 +55,10 @@ def read_coco(
 ) -> list[Person]:
     """Persons of "train" or "val" in file order; crowds and persons without a labelled keypoint are left out.
 
-    labels: another label file than the official one, as in `labels_file`, or corrections, see `corrections`. skeleton: the joints that it must have. Pictures
-    aren't opened, but must be there. Image and annotation ids are None in a converted file. Raises DataError naming the
-    file, the id and the remedy; with a list of skipped annotations, bad ones are added to it instead.
+    labels: another label file than the official one, as in `labels_file`, or corrections, see `corrections`. skeleton: the
+    joints that it must have. Pictures aren't opened, but must be there. Image and annotation ids are None in a converted
+    file. Raises DataError naming the file, the id and the remedy; with a list of skipped annotations, bad ones are added to
+    it instead.
     """
     file = load_labels(labels_file(dataset_folder, split, labels), skipped)
     check_joints(file, skeleton)

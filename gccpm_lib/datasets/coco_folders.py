@@ -16,7 +16,8 @@ SPLITS = ("train", "val")
 def labels_file(dataset_folder: str | Path, split: str, labels: str = "") -> Path:
     """Label file of "train" or "val": the official one, or `labels`: a name in the folder or in annotations/, or a path.
 
-    Corrections that are named with it are another file, see `corrections`. Folders may be nested up to three deep. Raises DataError where there is none.
+    Corrections that are named with it are another file, see `corrections`. Folders may be nested up to three deep. Raises
+    DataError where there is none.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")

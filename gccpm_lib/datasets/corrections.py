@@ -3,8 +3,8 @@
     row,name,annotation_id,joint,x,y,label,was_x,was_y,was_label,by,at
 
 One line for each corrected joint; a line without a joint rejects the person, who is then neither trained on nor scored.
-row counts from 1 as in the label file, label is missing, occluded or visible, x and y are picture pixels, at is UTC. The label
-file itself never changes: readers take the csv on top of it, as in labels="corrections.csv" or "mine.json + corrections.csv".
+row counts from 1 as in the label file, label is missing, occluded or visible, x and y are picture pixels, at is UTC. The
+label file itself never changes: readers take the csv on top of it, as labels="c.csv" or labels="mine.json + c.csv".
 """
 
 import csv
@@ -187,7 +187,9 @@ def by_person(persons: Sequence[Person], corrections: Iterable[Correction], path
     for correction in corrections:
         own = rows.get(correction.key, [])
         if len(own) > 1:
-            raise DataError(f"{path}: {told_key(correction.key)} is {len(own)} persons without ids; use the official labels")
+            raise DataError(
+                f"{path}: {told_key(correction.key)} is {len(own)} persons without ids; use the official labels"
+            )
         if own:
             found[own[0]].append(correction)
     return dict(found)
@@ -203,7 +205,9 @@ def told_key(key: tuple[str, int | None]) -> str:
     return key[0] if key[1] is None else f"{key[0]}, annotation {key[1]}"
 
 
-def corrected_keypoints(keypoints: np.ndarray, corrections: Sequence[Correction], joints: Sequence[str], path) -> np.ndarray:
+def corrected_keypoints(
+    keypoints: np.ndarray, corrections: Sequence[Correction], joints: Sequence[str], path
+) -> np.ndarray:
     """A person's labels (K, 3) with these corrections on top; where they are on top already, nothing changes.
 
     DataError for a joint that isn't among these names and a label that is neither what it was nor what it should be.
@@ -230,16 +234,17 @@ def _same(point: np.ndarray, other: Point) -> bool:
 # ------------------------------------------------------------------------------------------------ what was corrected
 
 
-def corrections_table(path: str | Path) -> pd.DataFrame:
-    """What a csv of corrections changes, by whom and when: row, name, joint, was, now, moved (px), by, at; may be empty.
+def corrections_table(dataset_folder: str | Path, splits: Sequence[str]) -> pd.DataFrame:
+    """What was corrected in these splits, by whom and when: split, row, name, joint, was, now, moved (px), by, at.
 
-    Notebook 01 shows it for `corrections_file(folder, split)` of every split.
+    Empty where nothing was. Notebook 01 shows it below its inspector. DataError as `read_corrections`.
     """
     rows = [
-        (own.row, told_key(own.key), own.joint or "whole person", *_told(own), own.by, own.at)
-        for own in read_corrections(path)
+        (split, own.row, told_key(own.key), own.joint or "whole person", *_told(own), own.by, own.at)
+        for split in splits
+        for own in read_corrections(corrections_file(dataset_folder, split))
     ]
-    return pd.DataFrame(rows, columns=["row", "name", "joint", "was", "now", "moved (px)", "by", "at"])
+    return pd.DataFrame(rows, columns=["split", "row", "name", "joint", "was", "now", "moved (px)", "by", "at"])
 
 
 def _told(own: Correction) -> tuple[str, str, float]:

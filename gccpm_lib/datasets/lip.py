@@ -39,9 +39,7 @@ def find(dataset_folder: str | Path, name: str) -> Path:
     raise DataError(f"{dataset_folder}: no {name} inside, three folders deep; unpack the LIP archive that holds it there")
 
 
-def read_lip(
-    dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None, labels: str = ""
-) -> list[Person]:
+def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None, labels: str = "") -> list[Person]:
     """Persons of "train" or "val" in file order; pictures aren't opened, but must be there. DataError names file and row.
 
     With a list of skipped rows, bad ones are added to it instead. labels: a csv of corrections on top of LIP's file, see
@@ -65,7 +63,9 @@ def read_lip(
     persons = [Person(images / name, points) for name, points in zip(names, keypoints, strict=True) if name in there]
     own_file, changes = split_names(labels)
     if own_file:
-        raise DataError(f"labels {own_file!r}: LIP's label file is {labels_csv.name}; only a csv of corrections can be added")
+        raise DataError(
+            f"labels {own_file!r}: LIP's label file is {labels_csv.name}; only a csv of corrections can be added"
+        )
     return corrected(persons, find_corrections(dataset_folder, changes), LIP.joints, skipped) if changes else persons
 
 

@@ -93,7 +93,9 @@ def measure(collection: Collection, rows: Sequence[int]) -> None:
 def suspicions(table: pd.DataFrame | None, count: int) -> dict[int, str]:
     """Table (row from 1, joint, problem) -> row from 0 and all its problems in a line; ValueError for other rows."""
     told: dict[int, list[str]] = {}
-    for row, joint, problem in zip(table["row"], table["joint"], table["problem"], strict=True) if table is not None else ():
+    for row, joint, problem in (
+        zip(table["row"], table["joint"], table["problem"], strict=True) if table is not None else ()
+    ):
         if not 1 <= row <= count:
             raise ValueError(f"suspicious: row {row} of {count} persons; give the rows of these very persons")
         told.setdefault(int(row) - 1, []).append(f"{joint}: {problem}" if joint else str(problem))

@@ -10,7 +10,6 @@ import numpy as np
 
 from gccpm_lib.datasets import corrections
 from gccpm_lib.datasets.corrections import Correction
-
 from gccpm_lib.show import inspector_data
 from gccpm_lib.show.inspector_data import Collection
 from gccpm_lib.skeletons import MISSING, Skeleton
@@ -108,7 +107,12 @@ class LabelEditor:
             self.correct(row, request["points"], bool(request.get("rejected")), str(request.get("by") or ""))
         _, arrays = inspector_data.table(self.collection, [row])
         points = self.collection.persons[row].keypoints.astype("<f4").tobytes()
-        return {"row": row, "state": self.state(row), **self.counts()}, [points, arrays["errors"], arrays["means"], arrays["kinds"]]
+        return {"row": row, "state": self.state(row), **self.counts()}, [
+            points,
+            arrays["errors"],
+            arrays["means"],
+            arrays["kinds"],
+        ]
 
     def counts(self) -> dict:
         """How much is corrected by now, and whether there is a step to undo."""

@@ -74,7 +74,11 @@ def test_coco_takes_corrections_alone_and_with_a_label_file_for_training_and_tru
 def test_whoever_loses_the_last_label_is_left_out_of_coco(tmp_path):
     write_coco(tmp_path / "coco")
     person = read_coco(tmp_path / "coco", "val")[0]
-    gone = [line(person, name, (0.0, 0.0, 0), as_point(p)) for name, p in zip(COCO.joints, person.keypoints, strict=True) if p[2]]
+    gone = [
+        line(person, name, (0.0, 0.0, 0), as_point(p))
+        for name, p in zip(COCO.joints, person.keypoints, strict=True)
+        if p[2]
+    ]
     path = write_corrections(tmp_path / "gone.csv", gone)
     assert len(read_coco(tmp_path / "coco", "val", str(path))) == 3
 
@@ -172,9 +176,13 @@ def test_hostile_names_come_back_and_are_no_formulas(tmp_path):
 
 
 def test_the_table_says_what_was_corrected_by_whom(tmp_path):
-    assert corrections_table(tmp_path / "none.csv").empty
-    a, b = ((*xy, label) for xy, label in (((1.0, 2.0), 2), ((4.0, 6.0), 1)))
-    lines = [Correction(2, "b.jpg", 5, "neck", b, a, "ben", AT), Correction(1, "a.jpg", None, "", (0, 0, 0), (0, 0, 0), "anna", AT)]
-    table = corrections_table(write_corrections(tmp_path / "c.csv", lines))
-    assert table.values.tolist()[1] == [2, "b.jpg, annotation 5", "neck", "visible", "occluded", 5.0, "ben", AT]
+    assert corrections_table(tmp_path / "lip", ["train", "val"]).empty
+    a, b, none = (1.0, 2.0, 2), (4.0, 6.0, 1), (0.0, 0.0, 0)
+    lines = [
+        Correction(2, "b.jpg", 5, "neck", b, a, "ben", AT),
+        Correction(1, "a.jpg", None, "", none, none, "anna", AT),
+    ]
+    write_corrections(corrections_file(tmp_path / "lip", "val"), lines)
+    table = corrections_table(tmp_path / "lip", ["train", "val"])
+    assert table.values.tolist()[1] == ["val", 2, "b.jpg, annotation 5", "neck", "visible", "occluded", 5.0, "ben", AT]
     assert table.loc[0, ["name", "joint", "now", "by"]].tolist() == ["a.jpg", "whole person", "rejected", "anna"]

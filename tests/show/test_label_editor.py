@@ -1,4 +1,4 @@
-"""Labels corrected in a real browser: the live widget in a page of its own, its messages answered by Python as in JupyterLab."""
+"""Labels corrected in a real browser: the live widget in a page, its messages answered by Python as in JupyterLab."""
 
 import base64
 import csv
@@ -63,7 +63,8 @@ def live(browser, widget: Inspector, **options):
     page.expose_function("ask", ask)
     values = {name: getattr(widget, name) for name in ("marked", "row", "marked_csv", "corrections_csv", "corrector")}
     host = HOST.replace("VALUES", json.dumps(values)).replace("MODULE", json.dumps(inspector_files.module_text()))
-    page.set_content(f"<!doctype html><meta name=viewport content='width=device-width'><style>{inspector_files.style_text()}</style><body></body>")
+    head = f"<meta name=viewport content='width=device-width'><style>{inspector_files.style_text()}</style>"
+    page.set_content(f"<!doctype html>{head}<body></body>")
     page.add_script_tag(content=host)
     page.wait_for_selector(".gccpm-inspector[data-index]")
     page.locator(".stage").scroll_into_view_if_needed()
@@ -183,7 +184,12 @@ def test_by_touch_a_missing_joint_is_placed_and_a_joint_dragged(browser, lip):
         assert np.allclose(placed.now, (60, 40, 2), atol=1)
         session = page.context.new_cdp_session(page)
         x, y, _ = widget.editor.labelled[0][WRIST].tolist()
-        for kind, points in (("touchStart", [(x, y)]), ("touchMove", [(x + 4, y + 9)]), ("touchMove", [(x + 5, y + 12)]), ("touchEnd", [])):
+        for kind, points in (
+            ("touchStart", [(x, y)]),
+            ("touchMove", [(x + 4, y + 9)]),
+            ("touchMove", [(x + 5, y + 12)]),
+            ("touchEnd", []),
+        ):
             at = [dict(zip("xy", spot(page, *point), strict=True)) for point in points]
             session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
         told(page, "2 joints of 1 person corrected")
