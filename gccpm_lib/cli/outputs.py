@@ -26,6 +26,7 @@ class Predicted:
     keypoints: np.ndarray  # (N, K, 3) x, y in picture pixels, score
     scores: list[float]  # (N,) of the persons
     time: float = 0.0  # seconds since the video's first frame
+    track_ids: Sequence[int] = ()  # (N,) who is who in a video, see `prediction.tracking`
 
 
 def output_path(name: str | None, sources: Sequence[Source], several: bool, submission: bool = False) -> Path:
@@ -147,7 +148,7 @@ class Results(contextlib.AbstractContextManager):
 
     def _header(self) -> str:
         columns = [f"{joint}_{value}" for joint in self.skeleton.joints for value in ("x", "y", "score")]
-        return _csv_line(["file_name", "frame", "time", "person", "score", *columns])
+        return _csv_line(["file_name", "frame", "time", "person", "track_id", "score", *columns])
 
     def _lines(self, predicted: Predicted) -> Iterable[str]:
         if not self.is_table:
@@ -159,7 +160,8 @@ class Results(contextlib.AbstractContextManager):
                 yield _csv_line([predicted.source.name, *np.rint(keypoints[:, :2]).astype(int).ravel().tolist()])
                 continue
             moment = ["", ""] if predicted.number is None else [predicted.number, round(predicted.time, 6)]
-            yield _csv_line([predicted.source.name, *moment, person, round(score, 4), *_rounded(keypoints)])
+            track = predicted.track_ids[person] if predicted.track_ids else ""
+            yield _csv_line([predicted.source.name, *moment, person, track, round(score, 4), *_rounded(keypoints)])
 
     def __exit__(self, *error) -> None:
         if self.file is not None:
@@ -182,12 +184,13 @@ def _rounded(keypoints: np.ndarray) -> list[float]:
 def result_rows(predicted: Predicted, skeleton: Skeleton) -> list[dict]:
     """Rows of a COCO results file: the joints' scores are the third numbers.
 
-    Beyond what COCO asks for: file_name, the joints' names and, for a video, frame and time in seconds. Without image_id
-    where that isn't known: `evaluate_coco` goes by file_name.
+    Beyond what COCO asks for: file_name, the joints' names and, for a video, frame, time in seconds and track_id.
+    Without image_id where that isn't known: `evaluate_coco` goes by file_name.
     """
     known = {} if predicted.image_id is None else {"image_id": predicted.image_id}
     more = {"file_name": predicted.source.name, "joints": list(skeleton.joints)}
     more |= {} if predicted.number is None else {"frame": predicted.number, "time": round(predicted.time, 6)}
     found = zip(predicted.keypoints, predicted.scores, strict=True)
     rows = [{"keypoints": _rounded(keypoints), "score": score} for keypoints, score in found]
-    return [known | {"category_id": PERSON} | row | more for row in rows]
+    tracks = [{"track_id": number} for number in predicted.track_ids] or [{}] * len(rows)
+    return [known | {"category_id": PERSON} | row | more | track for row, track in zip(rows, tracks, strict=True)]

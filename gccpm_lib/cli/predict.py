@@ -5,18 +5,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gccpm_lib.cli import outputs, smoothing
+from gccpm_lib.cli import outputs
 from gccpm_lib.cli.boxes import BoxFile, Detector, WholePictures, covering, open_detector, read_boxes
 from gccpm_lib.cli.drawings import Drawings
 from gccpm_lib.cli.inputs import NAMES, Frame, Source, batches, list_sources, read_frames, remarks
 from gccpm_lib.cli.outputs import Predicted
 from gccpm_lib.devices import choose
 from gccpm_lib.export.engines import open_predictor
+from gccpm_lib.prediction import smoothing, tracking
 from gccpm_lib.prediction.predictor import PosePredictor, person_score
 from gccpm_lib.progress import printable, tqdm
 from gccpm_lib.skeletons import UNSURE
@@ -65,6 +66,7 @@ class Outcome:
     boxes: np.ndarray  # (N, 5) x, y, w, h, score
     keypoints: np.ndarray | None  # (N, K, 3); None where the frame couldn't be read or predicted
     problems: tuple[str, ...]
+    track_ids: tuple[int, ...] = ()  # (N,) who is who in a video
 
 
 class Tally:
@@ -173,7 +175,7 @@ def _run(options, sources, finder: Finder, predictor: PosePredictor, path: Path,
     _say(remarks(options.inputs, sources))
     counts = [source.num_frames for source in sources]
     outcomes = _outcomes(batches(read_frames(sources, finder.labelled), options.batch_size), predictor, finder)
-    outcomes = _smoothed(outcomes) if options.smooth else outcomes
+    outcomes = _followed(outcomes, options.smooth)
     bar = tqdm(total=sum(counts) if all(counts) else None, desc="predict", unit="frame", leave=False)
     try:
         with outputs.Results(path, skeleton, options.lip_submission) as results, bar, Drawings(drawn, skeleton) as drawings:
@@ -222,23 +224,26 @@ def _read(frame: Frame, boxes: np.ndarray, keypoints: np.ndarray, lost: int) -> 
     return Outcome(frame, boxes, keypoints, (problem,) if lost else ())
 
 
-def _smoothed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    """The same with the joints of videos and cameras smoothed, each on its own."""
-    source, tracks = None, []
+def _followed(outcomes: Iterator[Outcome], is_smooth: bool) -> Iterator[Outcome]:
+    """The same with the people of videos and cameras numbered, each source on its own, and smoothed if wanted."""
+    source, tracks, people = None, tracking.Tracks(), {}
     for outcome in outcomes:
         if outcome.frame.source != source:
-            source, tracks = outcome.frame.source, []
+            source, tracks, people = outcome.frame.source, tracking.Tracks(), {}
         if outcome.frame.number is None or outcome.keypoints is None:
             yield outcome
             continue
-        tracks, keypoints = smoothing.smooth(tracks, outcome.boxes, outcome.keypoints, outcome.frame.time)
-        yield Outcome(outcome.frame, outcome.boxes, keypoints, outcome.problems)
+        time, keypoints = outcome.frame.time, outcome.keypoints
+        tracks, numbers = tracking.follow(tracks, outcome.boxes, time)
+        if is_smooth:
+            people, keypoints = smoothing.smooth(people, numbers, keypoints, time)
+        yield replace(outcome, keypoints=keypoints, track_ids=tuple(numbers))
 
 
 def _predicted(outcome: Outcome, image_id: int | None) -> Predicted:
     frame, keypoints = outcome.frame, outcome.keypoints
     scores = [person_score(own) * float(box[4]) for own, box in zip(keypoints, outcome.boxes, strict=True)]
-    return Predicted(frame.source, frame.number, image_id, keypoints, scores, frame.time)
+    return Predicted(frame.source, frame.number, image_id, keypoints, scores, frame.time, outcome.track_ids)
 
 
 def _summary(tally: Tally, whole: bool, stopped: bool, seconds: float, path: Path, drawn: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -110,8 +112,13 @@ def by_score(keypoints: np.ndarray) -> np.ndarray:
     return np.concatenate([keypoints[..., :2], labels], axis=-1)
 
 
-def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 6) -> Figure:
-    """Contact sheet of RGB pictures (or 2-D maps), each under its title. Maps share one scale, which is shown."""
+def gallery(
+    pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None, columns: int = 6, heat_scale: float | None = None
+) -> Figure:
+    """Contact sheet of RGB pictures (or 2-D maps), each under its title. Maps share one scale, which is shown.
+
+    heat_scale: the pictures come from `heat_overlay`, and the scale of their colours is shown up to this height.
+    """
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(1.9 * columns, (2.1 if titles else 1.9) * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -125,11 +132,17 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None,
             axes[i].set_title(titles[i], fontsize=8, parse_math=False)
     if maps:
         figure.colorbar(shown, ax=list(axes), shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
+    if heat_scale:
+        scale = ScalarMappable(Normalize(0, heat_scale), "inferno")
+        figure.colorbar(scale, ax=list(axes), shrink=0.8, pad=0.01, label="height of the map").ax.tick_params(labelsize=7)
     return figure
 
 
 def heat_overlay(crop: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Crop (h, w, 3) uint8 BGR with the maximum over joint maps (K, h/8, w/8) in 0..1 laid over it -> RGB."""
+    """Crop (h, w, 3) uint8 BGR with the maximum over joint maps (K, h/8, w/8) in 0..1 laid over it -> RGB.
+
+    0 leaves the picture as it is, 1 is bright yellow: inferno's colours, whose scale `gallery` shows with heat_scale.
+    """
     heat = np.clip(cv2.resize(maps.max(axis=0), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
     mixed = crop * (1 - 0.7 * heat[:, :, None]) + colours * (0.7 * heat[:, :, None])

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from gccpm_lib import checkpoints
 from gccpm_lib.datasets import lip
-from gccpm_lib.datasets.records import fingerprint
+from gccpm_lib.datasets.records import Person, fingerprint
 from gccpm_lib.evaluation.pckh import HEAD_TOP, NECK
 from gccpm_lib.files import link, write_beside
 from gccpm_lib.prediction.predictor import PosePredictor
@@ -46,6 +47,24 @@ def cleaned(keypoints: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, dict[
     astray = (_distances(corrected, found) > FAR) & (found[:, :, 2] >= SURE)
     corrected[astray] = MISSING
     return corrected, {**swapped, "joints": int(astray.sum())}
+
+
+def changes(persons: Sequence[Person], corrected: np.ndarray) -> pd.DataFrame:
+    """What cleaning changed in these persons' labels, as `inspect` takes what is suspicious: row, name, joint, problem.
+
+    corrected (N, 16, 3) as `cleaned` gives it, or as the cleaned data set is read; rows count from 1.
+    """
+    rows = []
+    for row, (person, now) in enumerate(zip(persons, corrected, strict=True), 1):
+        expected, turned = person.keypoints.copy(), person.keypoints[LIP.flip_order]
+        for name, group in (("arms", list(ARMS)), ("legs", list(LEGS))):
+            kept = now[group, 2] > 0
+            if (now[group] != expected[group])[kept].any() and (now[group] == turned[group])[kept].all():
+                expected[group] = turned[group]
+                rows.append((row, person.name, "", f"right and left {name} were exchanged by a network"))
+        gone = np.flatnonzero((expected[:, 2] > 0) & (now[:, 2] == 0))
+        rows += [(row, person.name, LIP.joints[joint], "far from where a network is sure of it") for joint in gone]
+    return pd.DataFrame(rows, columns=["row", "name", "joint", "problem"])
 
 
 def _swap(keypoints: np.ndarray, found: np.ndarray, group: list[int]) -> int:

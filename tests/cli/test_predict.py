@@ -85,7 +85,7 @@ def test_a_video_is_predicted_frame_by_frame_and_drawn(predict, tmp_path, capsys
     clip = write_video(tmp_path / "clip.avi", 5)
     assert predict(clip, "--batch-size", 2, "--visualize", "drawn") == 0
     rows = rows_in("predictions.json")
-    assert [(row["file_name"], row["frame"]) for row in rows] == [("clip.avi", i) for i in range(5)]
+    assert [(row["file_name"], row["frame"], row["track_id"]) for row in rows] == [("clip.avi", i, 1) for i in range(5)]
     frames, rate = frames_in("drawn/clip.mp4")
     assert len(frames) == 5 and rate == 12.5 and frames[0].shape == (48, 64, 3)
     assert capsys.readouterr().out.startswith("5 frames predicted, each frame as one person")

@@ -183,3 +183,6 @@ def test_maps_share_one_scale_which_is_shown():
     assert low.images[0].get_clim() == high.images[0].get_clim() == (0, 1)
     assert bar.get_label() == "<colorbar>"
     assert len(drawing.gallery([np.zeros((2, 2, 3))], columns=1).axes) == 1  # pictures need none
+    overlays = [drawing.heat_overlay(np.zeros((16, 16, 3), np.uint8), np.ones((1, 2, 2)))] * 2
+    scale = drawing.gallery(overlays, columns=2, heat_scale=0.5).axes[-1]
+    assert scale.get_ylim() == (0, 0.5) and scale.get_ylabel() == "height of the map"

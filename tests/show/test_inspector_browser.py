@@ -287,6 +287,94 @@ def test_who_scrolls_past_is_not_held_up(page):
     assert drawn(page) == before and page.evaluate("scrollY") > 0
 
 
+def test_a_click_chooses_a_joint_with_its_heatmap_and_its_scale(page):
+    find(page, "12.jpg")
+    page.locator("canvas[role=img]").scroll_into_view_if_needed()
+    expect(page.get_by_label("Heatmap of the chosen joint, or the highest of all (h)")).to_have_attribute(
+        "aria-pressed", "false"
+    )
+    page.mouse.click(*spot(page, 36, 60))
+    expect(page.locator("tr.chosen")).to_contain_text("r_wrist")
+    expect(page.get_by_label("Heatmap of the chosen joint, or the highest of all (h)")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.keyboard.press(".")
+    expect(page.locator("tr.chosen")).to_contain_text("r_elbow")
+    page.keyboard.press("Escape")
+    expect(page.locator("tr.chosen")).to_have_count(0)
+    expect(page.get_by_label("Heatmap of the chosen joint, or the highest of all (h)")).to_have_attribute(
+        "aria-pressed", "false"
+    )
+
+
+def test_an_order_begins_at_its_first_person_and_zoom_is_kept(page):
+    find(page, "12.jpg")
+    page.get_by_label("File name").fill("")
+    choose(page, "Order", "best first")
+    expect(page.locator(".name")).to_have_text(HOSTILE)
+    choose(page, "Order", "most joints missed")
+    expect(page.locator(".name")).to_have_text("11.jpg")  # the first in the file of those whose every joint is off
+    choose(page, "… is", "a little off")
+    expect(page.locator(".pager span")).to_have_text("of 3")  # 5, 6 and 7 pixels of 10
+    page.locator("canvas[role=img]").focus()
+    page.keyboard.press("Home")
+    whole = drawn(page)
+    page.keyboard.press("+")
+    page.wait_for_timeout(50)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(200)
+    zoomed = drawn(page)
+    page.keyboard.press("0")
+    assert zoomed != whole and drawn(page) == whole
+
+
+def test_two_predictions_are_shown_at_once_and_unsure_joints_are_hollow(page):
+    find(page, "12.jpg")
+    before = drawn(page)
+    choose(page, "Compare with", "INT8")
+    expect(page.locator(".facts")).to_contain_text("mean error 1.20 · INT8 1.70")
+    expect(page.locator(".sheet thead")).to_have_text("jointlabelscoreerrorINT8")
+    assert drawn(page) != before
+    choose(page, "Compare with", "nothing")
+    assert drawn(page) == before
+    page.get_by_label("Unsure up to score").fill("0.5")
+    assert drawn(page) != before
+    page.get_by_label("File name").fill("")
+    choose(page, "… is", "unsure")
+    expect(page.locator(".pager span")).to_have_text("of 23")  # all but the one who wasn't detected
+
+
+def test_grid_keys_links_and_saved_pictures(page, report):
+    page.locator("canvas[role=img]").focus()
+    page.keyboard.press("g")
+    expect(page.locator(".stage")).to_be_hidden()
+    page.locator(".thumb", has_text="1.20").click()
+    expect(page.locator(".stage")).to_be_visible()
+    expect(page.locator(".name")).to_have_text("12.jpg")
+    page.keyboard.press("?")
+    expect(page.locator(".keys")).to_contain_text("mark as suspicious")
+    with page.expect_download() as download:
+        page.get_by_label("Save the picture as it is shown (i)").click()
+    assert download.value.suggested_filename == "12_pose.png"
+    picture = cv2.imread(str(download.value.path()))
+    assert picture.shape[1] > 300 and picture.std() > 10
+    page.get_by_label("Link to this person (k)").click()
+    assert page.url.endswith("#person=12.jpg")
+    page.goto("about:blank")
+    page.goto(report.as_uri() + "#person=12.jpg")
+    expect(page.locator(".name")).to_have_text("12.jpg")
+
+
+def test_tab_reaches_the_thumbnails_and_arrows_go_through_them(page):
+    page.locator("canvas[role=img]").focus()
+    page.locator('.thumb[aria-current="true"]').focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".name")).to_have_text("28.jpg")
+    expect(page.locator('.thumb[aria-current="true"]')).to_be_focused()
+    assert page.locator('.thumb[tabindex="0"]').count() == 1
+
+
 MIDDLE_OF_GREEN = """canvas => {
   const { width, height } = canvas, [xs, ys] = [[], []];
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
@@ -362,6 +450,17 @@ def test_it_fits_a_phone_and_can_be_read_in_light_and_dark(browser, report, sche
     page.locator("canvas[role=img]").scroll_into_view_if_needed()
     page.touchscreen.tap(*spot(page, 36, 60))
     expect(page.locator(".tip")).to_contain_text("r_wrist")
+    stage, sheet = (page.locator(name).bounding_box() for name in (".stage", ".sheet"))
+    assert sheet["x"] >= stage["x"] + stage["width"] and sheet["y"] == stage["y"]  # beside the picture
+    for control in page.locator(".gccpm-inspector :is(button, select):visible, .sheet tbody tr").all():
+        assert control.bounding_box()["height"] >= 44
+    page.get_by_label("File name").fill("")
+    page.locator(".stage").scroll_into_view_if_needed()
+    session, first = page.context.new_cdp_session(page), page.locator(".name").inner_text()
+    for kind, x in (("touchStart", 180), ("touchMove", 140), ("touchMove", 90), ("touchEnd", None)):
+        points = [] if x is None else [{"x": x, "y": stage["y"] + 150}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    expect(page.locator(".name")).not_to_have_text(first)
     assert bad == []
     page.context.close()
 

@@ -1,6 +1,7 @@
 """Labels that a prediction contradicts: exchanged sides are put right, joints astray are dropped, the rest stays."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from gccpm_lib.checkpoints import save_network
 from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib.datasets.records import Person
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.rendering.rendered import render_lip
 from gccpm_lib.skeletons import LIP
@@ -50,6 +52,21 @@ def test_exchanged_sides_are_put_right_and_only_those(name, group):
     corrected, counts = cleaned(wrong, sure(truth))
     np.testing.assert_array_equal(corrected, truth)
     assert counts == {"arms": 0, "legs": 0, "joints": 0} | {name: 1}
+
+
+def test_what_was_changed_is_told_by_person_and_joint():
+    wrong = people(3)
+    truth = wrong.copy()
+    truth[1, list(ARMS)] = wrong[1, LIP.flip_order][list(ARMS)]
+    found = sure(truth)
+    found[1, 15, 0] += 2.5 * HEAD  # the joint that l_wrist is now, r_wrist before
+    corrected, _ = cleaned(wrong, found)
+    persons = [Person(Path(f"{row}.jpg"), own) for row, own in enumerate(wrong)]
+    assert label_cleaning.changes(persons, corrected).values.tolist() == [
+        [2, "1.jpg", "", "right and left arms were exchanged by a network"],
+        [2, "1.jpg", "l_wrist", "far from where a network is sure of it"],
+    ]
+    assert label_cleaning.changes(persons, wrong).empty
 
 
 def test_a_gain_too_small_to_mean_anything_changes_nothing():

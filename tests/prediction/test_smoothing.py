@@ -1,4 +1,4 @@
-"""The 1 euro filter against its formula, and people who are followed from frame to frame."""
+"""The 1 euro filter against its formula, and each person of a video smoothed on its own."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gccpm_lib.cli.smoothing import MIN_OVERLAP, one_euro, overlap, smooth
+from gccpm_lib.prediction.smoothing import one_euro, smooth
 
 HALF = 1 / (2 * math.pi)  # seconds between samples at which a cutoff of 1 Hz weighs the new sample 1/2, 3 Hz 3/4
 
@@ -79,54 +79,37 @@ def test_a_time_that_is_not_later_is_refused(time):
         one_euro(one_euro(None, np.zeros(2), 1.0), np.zeros(2), time)
 
 
-def test_overlap_is_intersection_over_union():
-    assert overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
-    assert overlap((0, 0, 10, 10), (5, 0, 10, 20)) == pytest.approx(50 / 250)
-    assert overlap((0, 0, 10, 10), (10, 0, 10, 10)) == overlap((0, 0, 10, 10), (30, 40, 5, 5)) == 0
-
-
 def pose(left: float, top: float, height=80.0) -> np.ndarray:
     """A head above a foot, and their scores."""
     return np.array([(left, top, 0.9), (left + 5, top + height, 0.4)])
 
 
-def test_people_are_followed_in_whatever_order_they_come():
-    boxes = np.array([(0, 0, 40, 80, 0.9), (100, 0, 40, 80, 0.8)])
-    tracks, first = smooth([], boxes, np.array([pose(20, 0), pose(120, 0)]), 0.0)
+def test_people_are_smoothed_by_their_numbers_in_whatever_order_they_come():
+    people, first = smooth({}, [1, 2], np.array([pose(20, 0), pose(120, 0)]), 0.0)
     np.testing.assert_array_equal(first, [pose(20, 0), pose(120, 0)])
-    moved = np.array([pose(130, 0), pose(30, 0)])
-    tracks, found = smooth(tracks, boxes[::-1] + (5, 0, 0, 0, 0), moved, 1 / 30)
+    moved = np.array([pose(130, 0), pose(30, 0), pose(300, 0)])
+    people, found = smooth(people, [2, 1, 3], moved, 1 / 30)
     assert 120 < found[0, 0, 0] < 130 and 20 < found[1, 0, 0] < 30
+    np.testing.assert_array_equal(found[2], moved[2])
     np.testing.assert_array_equal(found[:, :, 2], moved[:, :, 2])
-    assert moved[0, 0, 0] == 130 and len(tracks) == 2
+    assert moved[0, 0, 0] == 130 and sorted(people) == [1, 2, 3]
 
 
-def test_the_greatest_overlap_goes_on_and_the_other_is_new():
-    tracks, _ = smooth([], np.array([(0, 0, 40, 80)]), np.array([pose(20, 0)]), 0.0)
-    boxes = np.array([(15, 0, 40, 80), (1, 0, 40, 80)])
-    assert overlap(boxes[0], boxes[1]) > MIN_OVERLAP
-    poses = np.array([pose(35, 0), pose(30, 0)])
-    _, found = smooth(tracks, boxes, poses, 1 / 30)
-    np.testing.assert_array_equal(found[0], poses[0])
-    assert found[1, 0, 0] < 30
-
-
-def test_who_was_not_found_in_one_frame_starts_anew():
-    box = np.array([(0, 0, 40, 80)])
-    tracks, _ = smooth([], box, np.array([pose(20, 0)]), 0.0)
-    tracks, nobody = smooth(tracks, np.zeros((0, 5)), np.zeros((0, 2, 3)), 1 / 30)
-    assert tracks == [] and nobody.shape == (0, 2, 3)
-    _, found = smooth(tracks, box, np.array([pose(30, 0)]), 2 / 30)
-    np.testing.assert_array_equal(found, [pose(30, 0)])
+def test_whoever_comes_back_goes_on_from_where_he_was():
+    people, _ = smooth({}, [1], np.array([pose(20, 0)]), 0.0)
+    people, nobody = smooth(people, [], np.zeros((0, 2, 3)), 1 / 30)
+    assert nobody.shape == (0, 2, 3)
+    _, found = smooth(people, [1], np.array([pose(30, 0)]), 2 / 30)
+    assert 20 < found[0, 0, 0] < 30
 
 
 def test_a_video_of_twice_the_size_is_smoothed_alike():
     rng, found = np.random.default_rng(0), {}
     steps = rng.normal(0, 4, (10, 2, 3))
     for scale in (1, 2):
-        tracks, found[scale] = [], []
+        people, found[scale] = {}, []
         for number, step in enumerate(steps):
-            boxes, poses = np.array([(0, 0, 40.0, 80.0)]), (pose(20, 0) + step)[None]
-            tracks, smoothed = smooth(tracks, scale * boxes, poses * (scale, scale, 1), number / 25)
+            poses = (pose(20, 0) + step)[None]
+            people, smoothed = smooth(people, [1], poses * (scale, scale, 1), number / 25)
             found[scale].append(smoothed / (scale, scale, 1))
     np.testing.assert_allclose(found[1], found[2], rtol=1e-9)

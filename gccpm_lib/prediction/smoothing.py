@@ -5,12 +5,11 @@ A joint at rest is held still, a fast one is followed closely: with filtered val
     V = a(f_speed) (x - X_before) / T + (1 - a(f_speed)) V_before,    a(f) = 1 / (1 + 1 / (2 pi f T))
     X = a(f) x + (1 - a(f)) X_before,    f = f_min + beta |V|
 
-A person is followed from frame to frame by the greatest overlap of boxes, and no further: whoever isn't found in one frame
-starts anew in the next, unsmoothed, and two who pass through each other may change places.
+People are told apart by their numbers, see `tracking`: whoever has a new one starts unsmoothed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,6 @@ import numpy as np
 MIN_CUTOFF = 1.0  # Hz, f_min: lower is calmer at rest
 BETA = 10.0  # Hz per (person's size per second): higher lags less in movement
 SPEED_CUTOFF = 1.0  # Hz, f_speed, as the paper proposes
-MIN_OVERLAP = 0.3  # intersection over union from which two boxes may be the same person's
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +31,9 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
-    """A person in the last frame."""
+class Person:
+    """What is remembered of somebody."""
 
-    box: np.ndarray  # (4,) x, y, w, h
     size: float  # pixels, the longer side of the first pose: the unit of speed, whatever the video's resolution
     state: State  # of the joints, (K, 2)
 
@@ -64,35 +61,18 @@ def weight(cutoff, elapsed: float):
     return 1 / (1 + 1 / (2 * math.pi * cutoff * elapsed))
 
 
-def smooth(tracks: Sequence[Track], boxes: np.ndarray, poses: np.ndarray, time: float) -> tuple[list[Track], np.ndarray]:
-    """The persons of the frame before and of this one -> the persons to remember, and this frame's poses smoothed.
+def smooth(
+    people: Mapping[int, Person], numbers: Sequence[int], poses: np.ndarray, time: float
+) -> tuple[dict[int, Person], np.ndarray]:
+    """People so far and a frame's poses -> people to remember, and the poses smoothed.
 
-    boxes (N, >=4) x, y, w, h and poses (N, K, 3) x, y, score in picture pixels; scores stay as they are. time in seconds.
+    numbers (N,): whose poses (N, K, 3) x, y, score in picture pixels these are; scores stay as they are. time in seconds.
     """
-    smoothed, following = np.array(poses, dtype=np.float64), []
-    for row, before in enumerate(_followed(tracks, boxes)):
-        size = before.size if before else max(float(np.ptp(poses[row, :, :2], axis=0).max()), 1.0)
-        state = one_euro(before.state if before else None, smoothed[row, :, :2], time, beta=BETA / size)
-        following.append(Track(np.array(boxes[row][:4]), size, state))
+    smoothed, known = np.array(poses, dtype=np.float64), dict(people)
+    for row, number in enumerate(numbers):
+        before, points = known.get(number), smoothed[row, :, :2]
+        size = before.size if before else max(float(np.ptp(points, axis=0).max()), 1.0)
+        state = one_euro(before.state if before else None, points.copy(), time, beta=BETA / size)
+        known[number] = Person(size, state)
         smoothed[row, :, :2] = state.value
-    return following, smoothed
-
-
-def _followed(tracks: Sequence[Track], boxes: np.ndarray) -> list[Track | None]:
-    """For every box the track it goes on with, None for a new person: greatest overlaps first, each track once."""
-    found: list[Track | None] = [None] * len(boxes)
-    pairs = [(overlap(track.box, box), t, row) for t, track in enumerate(tracks) for row, box in enumerate(boxes)]
-    free = set(range(len(tracks)))
-    for value, t, row in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
-        if value >= MIN_OVERLAP and t in free and found[row] is None:
-            found[row] = tracks[t]
-            free.remove(t)
-    return found
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x, y, w, h)."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return float(shared / (a[2] * a[3] + b[2] * b[3] - shared))
+    return known, smoothed
