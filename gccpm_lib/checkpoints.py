@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gccpm_lib.network import GCCPM
+from gccpm_lib.network import GCCPM, Context, context_name, told_context
 from gccpm_lib.recipes import Recipe, get_recipe
 from gccpm_lib.skeletons import Skeleton
 from gccpm_lib.weight_files import (
@@ -107,16 +107,17 @@ def _summary(weights: dict[str, Tensor]) -> str:
     return f"its {len(weights)} tensors begin {first}"
 
 
-def load_network(path: str | Path, upsampling: str | None = None) -> GCCPM:
+def load_network(path: str | Path, upsampling: str | None = None, context: Context | None = None) -> GCCPM:
     """Checkpoint file, or name of a network that ships -> network in eval mode, float32; its shape is read from the file.
 
     upsampling: "bilinear" (LIP) or "nearest" (COCO), for published files, which don't say; None there means bilinear
     and warns. Our own files say it themselves; another value given then is an error, as is any key that doesn't fit.
+    context: the function of a block of one's own, for a file that was trained with one; see `_context_in`.
     """
     checkpoint = read_checkpoint(path)
     weights = network_weights(checkpoint)
     check_size(path, weights)
-    shape = _shape_in(path, checkpoint.get("shape"), weights, upsampling)
+    shape = _shape_in(path, checkpoint.get("shape"), weights, upsampling, context)
     try:
         with torch.device("meta"):  # takes no memory, so that a file that lies costs none
             check_fit(GCCPM(**shape), weights, path)
@@ -127,7 +128,7 @@ def load_network(path: str | Path, upsampling: str | None = None) -> GCCPM:
     return network.eval()
 
 
-def _shape_in(path, said: dict | None, weights: dict[str, Tensor], upsampling: str | None) -> dict:
+def _shape_in(path, said: dict | None, weights: dict[str, Tensor], upsampling: str | None, context: Context | None) -> dict:
     """How to build the network: sizes as the tensors have them, the rest as the file or the caller says."""
     try:
         sizes = shape_of(weights)
@@ -140,13 +141,32 @@ def _shape_in(path, said: dict | None, weights: dict[str, Tensor], upsampling: s
                 "Give upsampling='nearest' for a published COCO file.",
                 stacklevel=3,
             )
-        return dict(sizes, upsampling=upsampling or "bilinear")
+        return dict(sizes, upsampling=upsampling or "bilinear", context=context or "ushape")
     if upsampling not in (None, said["upsampling"]):
         raise ValueError(f"{path}: trained with upsampling {said['upsampling']!r}, asked for {upsampling!r}")
     differing = [f"{name} {str(said.get(name))[:20]}, not {size}" for name, size in sizes.items() if said.get(name) != size]
     if differing:
         raise ValueError(f"{path}: says {'; '.join(differing)} as its weights have; don't use this file")
-    return dict(sizes, context=said["context"], upsampling=said["upsampling"])
+    return dict(sizes, context=_context_in(path, said["context"], context), upsampling=said["upsampling"])
+
+
+def _context_in(path, said: str | dict[str, str], given: Context | None) -> Context:
+    """The block to build. A file's source text is never executed: whoever has a block of their own gives its function."""
+    if isinstance(said, dict) and not callable(given):
+        raise ValueError(
+            f"{path}: trained with a context block of one's own, {printable(said['name'])}; give it again: "
+            f"load_network(..., context={printable(said['name'])}). "
+            "Its source text is in the file for people to read; it isn't executed"
+        )
+    name = said if isinstance(said, str) else said["name"]
+    if given is not None and context_name(given) != name:
+        raise ValueError(f"{path}: trained with context {printable(name)}, asked for {context_name(given)}")
+    return said if given is None else given
+
+
+def told_shape(network: GCCPM) -> dict:
+    """How to build the network again, as a file says it."""
+    return {**network.shape, "context": told_context(network.shape["context"])}
 
 
 def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
@@ -243,7 +263,7 @@ def save_network(path: str | Path, network: GCCPM, recipe: Recipe, half: bool = 
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path}: networks are published as .safetensors; change the suffix")
     weights = half_precision(network.state_dict()) if half else network.state_dict()
-    said = {"shape": network.shape, **described(recipe), "about": about or {}}
+    said = {"shape": told_shape(network), **described(recipe), "about": about or {}}
     return write_safetensors(path, weights, said)
 
 

@@ -8,6 +8,9 @@ three residual blocks. Module names are the keys of the published checkpoints.
     heatmaps = network(torch.zeros(1, 3, 256, 256))  # [initial (1, 17, 32, 32), refined (1, 17, 32, 32)]
 """
 
+import inspect
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -130,8 +133,13 @@ class AtrousPooling(nn.Module):
         return self.fuse(torch.cat([self.point(x), *[branch(x) for branch in self.branches], mean], 1))
 
 
-def make_context(context: str, c: int, upsampling: str) -> nn.Module:
-    """The block of that name for c channels; upsampling resizes inside it. ValueError for an unknown name."""
+Context = str | Callable[[int, str], nn.Module]  # a block's name, or one's own: a function (channels, upsampling)
+
+
+def make_context(context: Context, c: int, upsampling: str) -> nn.Module:
+    """The block of that name, or one's own, for c channels; upsampling resizes inside it. ValueError for other names."""
+    if callable(context):
+        return context(c, upsampling)
     makers = {
         "ushape": lambda: UShapedContext(c, upsampling),
         "ppm": lambda: PyramidPooling(c, upsampling),
@@ -142,6 +150,22 @@ def make_context(context: str, c: int, upsampling: str) -> nn.Module:
     if context not in makers:
         raise ValueError(f"context {context!r} is not known; known: {', '.join(map(repr, makers))}")
     return makers[context]()
+
+
+def context_name(context: Context) -> str:
+    """The block's name; of one's own that of its function or class."""
+    return context if isinstance(context, str) else context.__name__
+
+
+def told_context(context: Context) -> str | dict[str, str]:
+    """What a file says of a block: its name, and of one's own its source text too, to be read by people alone."""
+    if isinstance(context, str):
+        return context
+    try:
+        source = inspect.getsource(context)
+    except (OSError, TypeError):  # typed into a console
+        source = ""
+    return {"name": context_name(context), "source": source}
 
 
 # --------------------------------------------------------------------------------------------------------- the network
@@ -162,7 +186,7 @@ class InitialStage(nn.Module):
 class RefinementStage(nn.Module):
     """Better heatmaps from the features and the heatmaps of the stage before."""
 
-    def __init__(self, num_channels: int, num_heatmaps: int, context: str, upsampling: str):
+    def __init__(self, num_channels: int, num_heatmaps: int, context: Context, upsampling: str):
         super().__init__()
         c = num_channels + num_heatmaps
         self.trunk = nn.Sequential(
@@ -183,7 +207,8 @@ class GCCPM(nn.Module):
     num_heatmaps: joints, plus one for the background with LIP (17 for LIP and COCO alike).
     num_refinement_stages: 0 or more stages behind the initial one; the paper's 2-stage network has 1.
     num_channels: backbone features given to every stage.
-    context: what stands in front of each refinement stage: "ushape" (published), "ppm", "aspp", "matched" or "none".
+    context: what stands in front of each refinement stage: "ushape" (published), "ppm", "aspp", "matched" or "none", or
+    a function or class of one's own (channels, upsampling) -> module, (N, c, h, w) -> (N, c, h, w).
     upsampling: resizing inside the context block, "bilinear" (LIP) or "nearest" (COCO).
     """
 

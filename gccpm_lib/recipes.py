@@ -6,6 +6,7 @@ reproduced. `corrected`: what its authors evidently meant. `modern`: today's pra
 table of values: one code path reads it, `dataclasses.replace` makes the next experiment.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 from gccpm_lib.skeletons import COCO, LIP, Skeleton, split_side
@@ -33,7 +34,7 @@ class Recipe:
     # the network
     background: bool  # one more heatmap behind the joints: 1 - their maximum
     num_refinement_stages: int
-    context: str  # in front of each refinement stage: "ushape" (published), "ppm", "aspp", "matched" or "none"
+    context: str | Callable  # before each refinement stage: "ushape" (published), "ppm", "aspp", "matched", "none", or own
     upsampling: str  # inside the context block: "bilinear" or "nearest"
     # augmentation
     rotation_degrees: float  # uniform in +-

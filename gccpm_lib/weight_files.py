@@ -151,12 +151,18 @@ def _makes_sense(key: str, value) -> bool:
     if key == "input_size":
         return _whole_numbers(value, MAX_INPUT) and len(value) == 2
     if key == "shape":
-        return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("context", "upsampling"))
+        return isinstance(value, dict) and _is_context(value.get("context")) and isinstance(value.get("upsampling"), str)
     if key == "skeleton":
         with contextlib.suppress(ValueError):
             return bool(Skeleton.from_dict(value).joints)
         return False
     return True
+
+
+def _is_context(value) -> bool:
+    """A block's name, or name and source text of somebody's own."""
+    own = isinstance(value, dict) and set(value) == {"name", "source"} and all(isinstance(v, str) for v in value.values())
+    return own or isinstance(value, str)
 
 
 def _whole_numbers(values, limit: int) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from gccpm_lib.network import RefinementBlock, make_context
+from gccpm_lib.network import Context, RefinementBlock, context_name, make_context
 
 FACES = {
     "in": "#FFFFFF",
@@ -36,7 +36,7 @@ def _is_chain(module: nn.Sequential) -> bool:
     return not any(isinstance(child, RefinementBlock) for child in module)
 
 
-def trace(context: str, channels: int, cells: int = 32) -> list[dict]:
+def trace(context: Context, channels: int, cells: int = 32) -> list[dict]:
     """The steps of a block on a map of so many channels and cells, in order of computation.
 
     Each: name, kind, text, shape (channels, height, width) of what it puts out, and inputs (names of earlier steps).
@@ -89,7 +89,7 @@ def _layers_text(module: nn.Module) -> str:
     return "\n".join(lines)
 
 
-def draw(contexts: Sequence[str], channels: int, cells: int = 32) -> Figure:
+def draw(contexts: Sequence[Context], channels: int, cells: int = 32) -> Figure:
     """Blocks below each other as boxes and arrows, from left to right; channels and cells of every map in its box."""
     traced = {context: trace(context, channels, cells) for context in contexts}
     placed = {context: _places(steps) for context, steps in traced.items()}
@@ -99,7 +99,7 @@ def draw(contexts: Sequence[str], channels: int, cells: int = 32) -> Figure:
     axes = figure.subplots(len(traced), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, (context, steps) in zip(axes, traced.items(), strict=True):
         axis.set(xlim=(-0.55, width - 0.45), ylim=(rows[context] - 0.45, -0.8))
-        axis.set_title(f"{context}, {channels} channels", fontsize=9, loc="left")
+        axis.set_title(f"{context_name(context)}, {channels} channels", fontsize=9, loc="left")
         axis.set_axis_off()
         _draw_steps(axis, steps, placed[context])
     return figure

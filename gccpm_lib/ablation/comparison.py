@@ -18,18 +18,22 @@ import pandas as pd
 import torch
 
 from gccpm_lib import checkpoints
+from gccpm_lib.ablation.shared_start import SharedStart
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.evaluation import bootstrap, joint_errors
 from gccpm_lib.evaluation import pckh as evaluation
-from gccpm_lib.network import GCCPM, count_macs, count_parameters
+from gccpm_lib.network import GCCPM, Context, context_name, count_macs, count_parameters
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import LIP, Skeleton
 from gccpm_lib.timing import interleaved
 from gccpm_lib.training.loop import train
 from gccpm_lib.training.run import Run
+from gccpm_lib.training.start import start_network
 
 LEVEL = 0.05  # how often a whole table of differences may call one resolved that is chance in the choice of images
+NO_REFINEMENT = "no refinement"
+BLOCKS = ("none", "matched", "ppm", "aspp", "ushape")
 REPEATS = 10_000  # draws: a table of many comparisons asks for p-values far below LEVEL
 
 
@@ -37,23 +41,27 @@ REPEATS = 10_000  # draws: a table of many comparisons asks for p-values far bel
 class Variant:
     """One network of the comparison."""
 
-    context: str
+    context: Context
     num_refinement_stages: int
 
     @property
     def name(self) -> str:
         """Such as "ushape 1": the block and the number of refinement stages."""
-        return f"{self.context} {self.num_refinement_stages}" if self.num_refinement_stages else "no refinement"
+        return f"{context_name(self.context)} {self.num_refinement_stages}" if self.num_refinement_stages else NO_REFINEMENT
 
 
-def make_variants(contexts: Sequence[str], depths: Sequence[int]) -> list[Variant]:
-    """Every context at every depth. Depth 0 has no refinement stage and so no context: it stands once."""
-    return [Variant("none", 0)] * (0 in depths) + [Variant(c, depth) for depth in sorted(depths) if depth for c in contexts]
+def make_variants(
+    contexts: Sequence[Context], depths: Sequence[int], deep_contexts: Sequence[Context] | None = None
+) -> list[Variant]:
+    """Every context at every depth; from depth 2 on deep_contexts alone, None: all. Depth 0, without context, once."""
+    deep = contexts if deep_contexts is None else [context for context in contexts if context in deep_contexts]
+    variants = [Variant(c, depth) for depth in sorted(depths) if depth for c in (contexts if depth == 1 else deep)]
+    return [Variant("none", 0)] * (0 in depths) + variants
 
 
 def cell_run(base: Run, variant: Variant, seed: int) -> Run:
     """The training of one cell, in a folder of its own inside base's."""
-    folder = Path(base.output_folder) / f"{variant.context}_{variant.num_refinement_stages}_seed{seed}"
+    folder = Path(base.output_folder) / f"{context_name(variant.context)}_{variant.num_refinement_stages}_seed{seed}"
     return replace(
         base,
         context=variant.context,
@@ -67,19 +75,40 @@ def cell_run(base: Run, variant: Variant, seed: int) -> Run:
 def train_cells(
     base: Run, variants: Sequence[Variant], seeds: Sequence[int], say: Callable[[str], None] = print
 ) -> dict[tuple[Variant, int], list[dict]]:
-    """Train every cell that isn't finished; returns their histories. Seed by seed, so that an early look is a fair one."""
+    """Train every cell that isn't finished; returns their histories. Seed by seed, so that an early look is a fair one.
+
+    Without a refinement stage nothing is left to train where the refinement stages alone are: such a cell is no training.
+    """
     histories = {}
     for seed in seeds:
         for variant in variants:
-            say(f"{variant.name}, seed {seed}")
-            histories[variant, seed] = train(cell_run(base, variant, seed), say)
+            if variant.num_refinement_stages or not base.refinement_only:
+                say(f"{variant.name}, seed {seed}")
+                histories[variant, seed] = train(cell_run(base, variant, seed), say)
     return histories
 
 
-def predictor(base: Run, variant: Variant, seed: int) -> PosePredictor:
-    """The finished network of a cell, ready to predict."""
-    path = cell_run(base, variant, seed).checkpoint_file
-    return PosePredictor(checkpoints.load_network(path), checkpoints.recipe_of(path), device=base.device)
+def cell_network(base: Run, variant: Variant, seed: int) -> GCCPM:
+    """The finished network of a cell, in eval mode."""
+    run = cell_run(base, variant, seed)
+    if base.refinement_only and not variant.num_refinement_stages:
+        run = replace(run, refinement_only=False, frozen_folder="")
+        return start_network(run, run.full_recipe()).eval()
+    own = variant.context if callable(variant.context) else None
+    return checkpoints.load_network(run.checkpoint_file, context=own)
+
+
+def predictor(base: Run, variant: Variant, seed: int, known: dict | None = None) -> PosePredictor:
+    """The finished network of a cell, ready to predict.
+
+    known: where the refinement stages alone were trained, what stands before them is kept there for the next cells and
+    pictures that come again; then all is computed in the recipe's precision, as in training. None: in float32.
+    """
+    network, file = cell_network(base, variant, seed), cell_run(base, variant, seed).checkpoint_file
+    recipe = checkpoints.recipe_of(file) if file.exists() else base.full_recipe()
+    if known is None or not base.refinement_only:
+        return PosePredictor(network, recipe, device=base.device)
+    return PosePredictor(SharedStart(network, recipe, known, base.device), recipe)
 
 
 def costs(variants: Sequence[Variant], recipe: Recipe, rounds: int = 15) -> pd.DataFrame:
@@ -183,14 +212,15 @@ def corrected(differences: Mapping[Hashable, Difference]) -> dict[Hashable, Diff
 
 
 def comparisons(variants: Sequence[Variant]) -> list[tuple[Variant, Variant]]:
-    """Pairs worth comparing, the question first: each block against none, and against as much plain computing, at the
-    same depth; the published block against the other two; and each depth against one stage less."""
+    """The pairs that the paper's claims are about, and no others, since each one more weakens all after Holm's correction:
+    the published block (and one's own) against each other block of its depth, and it and "none" against one stage less."""
     known, pairs = set(variants), []
-    for v in variants:
+    for v in sorted(variants, key=lambda v: v.context == "none"):  # the question first
         context, depth = v.context, v.num_refinement_stages
-        others = {"ushape": ("none", "matched", "ppm", "aspp"), "none": ()}.get(context, ("none", "matched"))
+        others = BLOCKS if context == "ushape" else ("none", "ushape") if callable(context) else ()
         pairs += [(v, Variant(other, depth)) for other in others if other != context]
-        pairs += [(v, Variant(context if depth > 1 else "none", depth - 1))] * (depth > 0)
+        if context in ("ushape", "none"):
+            pairs += [(v, Variant(context if depth > 1 else "none", depth - 1))] * (depth > 0)
     return [pair for pair in pairs if pair[1] in known]
 
 

@@ -6,45 +6,63 @@ Figure 7 of the paper shows such fields; the method: Zeiler and Fergus, "Visuali
 Networks", ECCV 2014.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gccpm_lib.datasets.records import Person
 from gccpm_lib.evaluation.bootstrap import draws
+from gccpm_lib.network import GCCPM
 from gccpm_lib.recipes import STRIDE
+from gccpm_lib.skeletons import OCCLUDED, VISIBLE, Skeleton
 
 PATCH = 32  # pixels of a side
 CHANGED = 0.1  # a map that moves by this part of its own size has changed
 GREEN, RED, WHITE = (60, 200, 60), (40, 40, 230), (255, 255, 255)  # BGR
 
 
-@torch.no_grad()
-def empirical_field(
-    network: nn.Module, crop: Tensor, joint: int, stage: int = -1, patch: int = PATCH, batch_size: int = 32
-) -> np.ndarray:
-    """How much covering each cell changes a joint's heatmap, (H/8, W/8): |covered - whole| / |whole|, Euclidean norms.
+Maps = Callable[[Tensor], Sequence[Tensor]]  # crops (N, 3, H, W) -> a joint's maps (N, h, w), one tensor per network
 
-    crop (3, H, W), normalised; it is brought to the network's device. The patch is centred on the cell and has the value 0,
-    which is the mean colour. stage: 0 the initial one, -1 the last.
+
+def joint_maps(networks: Sequence[GCCPM], joint: int, stage: int = -1, begin_alike: bool = False) -> Maps:
+    """What networks say of a joint; stage: 0 the initial one, -1 the last.
+
+    begin_alike: they have the same weights before the refinement stages, which are then computed with the first alone.
     """
-    crop = crop.to(next((p.device for p in network.parameters()), crop.device))
-    height, width = crop.shape[1] // STRIDE, crop.shape[2] // STRIDE
-    whole = network(crop[None])[stage][0, joint].float()
-    changes = []
-    cells = [(row, column) for row in range(height) for column in range(width)]
-    for start in range(0, len(cells), batch_size):
-        covered = torch.stack([_covered(crop, *cell, patch) for cell in cells[start : start + batch_size]])
-        maps = network(covered)[stage][:, joint].float()
-        changes.append((maps - whole).flatten(1).norm(dim=1))
-    smallest = torch.finfo(whole.dtype).tiny
-    return (torch.cat(changes) / whole.norm().clamp_min(smallest)).reshape(height, width).cpu().numpy()
+
+    def maps(crops: Tensor) -> list[Tensor]:
+        if not begin_alike:
+            return [network(crops)[stage][:, joint].float() for network in networks]
+        features = networks[0].cpm(networks[0].model(crops))
+        heatmaps = networks[0].initial_stage(features)
+        return [network.refine(features, heatmaps)[stage][:, joint].float() for network in networks]
+
+    return maps
 
 
-def _covered(crop: Tensor, row: int, column: int, patch: int) -> Tensor:
-    """The crop with a patch over the middle of a cell; pixels beyond the crop aren't there."""
+@torch.no_grad()
+def empirical_fields(maps: Maps, crop: Tensor, patch: int = PATCH, step: int = 1, batch_size: int = 32) -> list[np.ndarray]:
+    """How much covering each place changes each network's map, (H/8/step, W/8/step): |covered - whole| / |whole|.
+
+    Norms are Euclidean. crop (3, H, W), normalised. The patch has the value 0, which is the mean colour; it slides by
+    `step` cells and is centred on the middle of those that a value stands for.
+    """
+    height, width = (side // STRIDE // step for side in crop.shape[1:])
+    middles = [(step * row + (step - 1) / 2, step * column + (step - 1) / 2) for row, column in np.ndindex(height, width)]
+    whole = [m[0] for m in maps(crop[None])]
+    changes = [[] for _ in whole]
+    for start in range(0, len(middles), batch_size):
+        covered = torch.stack([_covered(crop, *middle, patch) for middle in middles[start : start + batch_size]])
+        for own, before, after in zip(changes, whole, maps(covered), strict=True):
+            own.append((after - before).flatten(1).norm(dim=1) / before.norm().clamp_min(torch.finfo(before.dtype).tiny))
+    return [torch.cat(own).reshape(height, width).cpu().numpy() for own in changes]
+
+
+def _covered(crop: Tensor, row: float, column: float, patch: int) -> Tensor:
+    """The crop with a patch over the middle of a cell, half cells allowed; pixels beyond the crop aren't there."""
     y, x = (round(STRIDE * cell + (STRIDE - 1) / 2 - patch / 2 + 0.5) for cell in (row, column))
     covered = crop.clone()
     covered[:, max(0, y) : max(0, y + patch), max(0, x) : max(0, x + patch)] = 0
@@ -74,3 +92,27 @@ def draw_field(image: np.ndarray, field: np.ndarray, predicted: np.ndarray, trut
     place, there = (tuple(round(float(value)) for value in point[:2]) for point in (predicted, truth))
     cv2.circle(canvas, there, radius + 2, WHITE, max(1, radius // 3), cv2.LINE_AA)
     return cv2.circle(canvas, place, max(2, radius // 2), RED, -1, cv2.LINE_AA)
+
+
+def chosen_elbows(persons: Sequence[Person], skeleton: Skeleton) -> dict[str, tuple[int, int]]:
+    """Two elbows to ask for: "a hidden elbow", labelled occluded, and "an elbow far from everything".
+
+    Far: visible, and the farthest from the nearest joint that isn't of its own arm, in parts of the person's extent. Each
+    as (row, joint); left out where there is none.
+    """
+    found, best = {}, 0.0
+    for row, person in enumerate(persons):
+        for side in ("right", "left"):
+            arm = [skeleton.find(side, part) for part in ("shoulder", "elbow", "wrist")]
+            elbow, points = arm[1], person.keypoints
+            labelled = points[:, 2] > 0
+            if points[elbow, 2] == OCCLUDED:
+                found.setdefault("a hidden elbow", (row, elbow))
+            labelled[arm] = False
+            if points[elbow, 2] != VISIBLE or not labelled.any():
+                continue
+            extent = np.ptp(points[points[:, 2] > 0, :2], axis=0).max()
+            distance = np.linalg.norm(points[labelled, :2] - points[elbow, :2], axis=1).min() / max(extent, 1)
+            if distance > best:
+                best, found["an elbow far from everything"] = distance, (row, elbow)
+    return found

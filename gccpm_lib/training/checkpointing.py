@@ -46,7 +46,7 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     saved = last_whole_checkpoint(run.checkpoint_file, say)
     if saved is None:
         return None
-    own, then = effective(_as_json(run)), effective({**DEFAULTS, **saved.get("run", {})})  # an older file had the defaults
+    own, then = effective(run.as_json()), effective({**DEFAULTS, **saved.get("run", {})})  # an older file had the defaults
     started = start_hash(run)
     free = FREE_TO_CHANGE | ({"checkpoint_path"} if started and saved.get("start") == started else set())
     free |= VALIDATION if run.full_recipe().schedule != "plateau" else set()
@@ -105,10 +105,6 @@ def resume(state: State, saved: dict) -> None:
         setattr(state, name, saved[name])
 
 
-def _as_json(run: Run) -> dict:
-    return json.loads(json.dumps(dataclasses.asdict(run)))
-
-
 def save(state: State, run: Run, recipe: Recipe) -> None:
     """Write the checkpoint and, beside it in readable form, the history and the run; the first process alone does."""
     state.skipped = distributed.united(state.skipped)
@@ -116,14 +112,14 @@ def save(state: State, run: Run, recipe: Recipe) -> None:
         return
     checkpoint = {
         "network": state.kept_network.state_dict(),
-        "shape": state.network.shape,
+        "shape": checkpoints.told_shape(state.network),
         "recipe": recipe.name,
         "input_size": list(recipe.input_size),
         "sigma": recipe.sigma,
         "skeleton": recipe.skeleton.as_dict(),
         "data": state.data,
         "start": state.start,
-        "run": _as_json(run),
+        "run": run.as_json(),
         "trained": state.network.state_dict(),
         "average": state.average.state_dict() if state.average else None,
         "optimizer": state.optimizer.state_dict(),
@@ -142,7 +138,7 @@ def write_readable(state: State, run: Run) -> None:
     """The history and the run beside the checkpoint; the first process alone writes."""
     if distributed.rank():
         return
-    for name, content in (("history", state.history), ("run", _as_json(run)), ("skipped", state.skipped)):
+    for name, content in (("history", state.history), ("run", run.as_json()), ("skipped", state.skipped)):
         if name == "skipped" and not content:
             continue
         write_beside(run.checkpoint_file.with_name(f"{name}.json"), json.dumps(content, indent=1))

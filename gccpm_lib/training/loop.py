@@ -13,7 +13,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from gccpm_lib.devices import autocast, training_settings
 from gccpm_lib.evaluation import validation as scoring
 from gccpm_lib.files import locked, write_beside
 from gccpm_lib.loading import Batch, Key, TrainingSet, epoch_batches, give_batches, make_loader
+from gccpm_lib.network import context_name
 from gccpm_lib.prediction.predictor import PosePredictor, normalise
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
@@ -241,8 +242,12 @@ def read_validation_of(run: Run, recipe: Recipe, skipped: list[Skip]) -> scoring
 
 def train_by_torchrun(run: Run, say: Callable[[str], None], num_processes: int) -> list[dict]:
     """The same in processes of their own; the history is read from their file."""
+    if callable(run.context):
+        raise ValueError(
+            f"context {context_name(run.context)}: a block of one's own trains in this process; num_processes=1"
+        )
     with tempfile.TemporaryDirectory() as folder:
-        file = write_beside(Path(folder) / "run.json", json.dumps(asdict(run)))
+        file = write_beside(Path(folder) / "run.json", json.dumps(run.as_json()))
         distributed.launch(file, num_processes, say)
     return json.loads(run.checkpoint_file.with_name("history.json").read_text(encoding="utf-8"))
 

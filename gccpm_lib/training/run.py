@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gccpm_lib.loading import Key
-from gccpm_lib.network import BACKBONE_LAYERS
+from gccpm_lib.network import BACKBONE_LAYERS, told_context
 from gccpm_lib.recipes import Recipe, check_input_size, get_recipe
 from gccpm_lib.training.average import Average
 
@@ -29,7 +29,7 @@ class Run:
     weights_only: bool = True  # False: take over optimiser and position of checkpoint_path too
     fresh_refinement: bool = False  # checkpoint_path gives everything but the refinement stages, which start anew
     num_refinement_stages: int | None = None
-    context: str | None = None  # block in front of each refinement stage
+    context: str | Callable | None = None  # block in front of each refinement stage; a function: one's own
     input_size: tuple[int, int] | None = None  # height, width
     sigma: float | None = None
     rotation_degrees: float | None = None
@@ -80,6 +80,11 @@ class Run:
     @property
     def checkpoint_file(self) -> Path:
         return Path(self.output_folder) / "checkpoint.pt"
+
+    def as_json(self) -> dict:
+        """The fields as a file has them; a context block of one's own by its name and source text."""
+        fields = dataclasses.asdict(self) | {"context": told_context(self.context) if self.context else None}
+        return json.loads(json.dumps(fields))
 
 
 def from_parameters(parameters: Mapping[str, object], **own) -> Run:

@@ -24,6 +24,9 @@ MAP_READERS = {
 }
 
 
+NOTHING = r"(?!)"  # matches no key
+
+
 def start_from(network: GCCPM, path: str | Path, recipe: Recipe, say=print, fresh_refinement: bool = False) -> None:
     """Put the weights of a checkpoint of a whole network into a network that is to be trained by recipe.
 
@@ -62,6 +65,7 @@ def carried_over(network: GCCPM, weights: dict[str, Tensor], source: Recipe, tar
     """
     names = map_names(source)
     pairs = [(there, names.index(name)) for there, name in enumerate(map_names(target)) if name in names]
+    readers = MAP_READERS.get(network.shape["context"], NOTHING)  # a block of one's own starts anew
     new = {}
     for key, own in network.state_dict().items():
         given = weights.get(key)
@@ -69,7 +73,7 @@ def carried_over(network: GCCPM, weights: dict[str, Tensor], source: Recipe, tar
             new[key] = own
         elif "heatmaps.1." in key:
             new[key] = _rows(own, given, pairs)
-        elif re.search(MAP_READERS[network.shape["context"]] + "$", key):
+        elif re.search(readers + "$", key):
             new[key] = _columns(own, given, pairs, network.shape)
         else:
             new[key] = given if given.shape == own.shape else own

@@ -3,10 +3,23 @@
 import numpy as np
 import pytest
 import torch
-from conftest import lively_network
+from conftest import lively_network, person
 from torch import nn
 
-from gccpm_lib.ablation.empirical_field import GREEN, draw_field, empirical_field, mean_size, size_percent
+from gccpm_lib.ablation.empirical_field import (
+    GREEN,
+    chosen_elbows,
+    draw_field,
+    empirical_fields,
+    joint_maps,
+    mean_size,
+    size_percent,
+)
+from gccpm_lib.skeletons import LIP
+
+
+def empirical_field(network, crop, joint, **options):
+    return empirical_fields(joint_maps([network], joint), crop, **options)[0]
 
 
 class Middle(nn.Module):
@@ -55,3 +68,28 @@ def test_drawn_green_where_it_matters():
     drawn = draw_field(image, np.array([[1.0, 0], [0, 0]]), np.array([12, 12, 1.0]), np.array([12, 4, 2.0]))
     np.testing.assert_array_equal(drawn[0, 0], np.array(0.6 * 100 + 0.4 * np.array(GREEN)).astype(np.uint8))
     assert drawn[12, 12, 2] > 200 and drawn[12, 12, 0] < 100 and (image == 100).all()
+
+
+def test_networks_that_begin_alike_are_begun_once():
+    one, other = lively_network(1), lively_network(1, seed=1)
+    other.load_state_dict({**other.state_dict(), **{k: v for k, v in one.state_dict().items() if "refinement" not in k}})
+    crop = torch.randn(3, 32, 48)
+    apart = [empirical_field(network, crop, 11, step=2) for network in (one, other)]
+    alike = empirical_fields(joint_maps([one, other], 11, begin_alike=True), crop, step=2)
+    assert apart[0].shape == (2, 3) and not np.allclose(*apart)
+    np.testing.assert_allclose(alike, apart, rtol=1e-4)
+
+
+def test_with_a_step_of_two_cells_the_patch_lies_between_them():
+    field = empirical_field(Middle(), torch.ones(3, 32, 48), 0, patch=16, step=2)
+    np.testing.assert_allclose(field, [[0, 1, 0], [0, 0, 0]], atol=1e-6)  # cell (1, 2) is of the second place
+
+
+def test_the_elbows_that_are_asked_for():
+    """LIP's right arm is 12, 11, 10, its left one 13, 14, 15; a body of a few joints at known places."""
+    near, far = np.zeros((16, 3)), np.zeros((16, 3))
+    near[[8, 9, 11]] = [(50, 20, 2), (50, 0, 2), (60, 30, 1)]
+    far[[8, 9, 11, 14, 10]] = [(50, 20, 2), (50, 0, 2), (60, 20, 2), (90, 20, 2), (61, 20, 2)]
+    chosen = chosen_elbows([person(near), person(far)], LIP)
+    assert chosen == {"a hidden elbow": (0, 11), "an elbow far from everything": (1, 14)}
+    assert chosen_elbows([], LIP) == {}
