@@ -338,7 +338,7 @@ def test_two_predictions_are_shown_at_once_and_unsure_joints_are_hollow(page):
     assert drawn(page) != before
     choose(page, "Compare with", "nothing")
     assert drawn(page) == before
-    page.get_by_label("Unsure up to score").fill("0.5")
+    page.get_by_role("slider").fill("0.5")
     assert drawn(page) != before
     page.get_by_label("File name").fill("")
     choose(page, "… is", "unsure")
