@@ -181,10 +181,11 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
 
 
 def recipe_in(checkpoint: dict, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
-    """`recipe_of` for a checkpoint that is read already: our own hold the recipe's name, input size, sigma, skeleton."""
+    """`recipe_of` for a checkpoint that is read already: our own hold the recipe's name and what is a network's own of it."""
     recipe = get_recipe(name or checkpoint["recipe"])
     size = input_size or checkpoint.get("input_size")
-    recipe = replace(recipe, sigma=checkpoint["sigma"]) if "sigma" in checkpoint and not name else recipe
+    own = {key: checkpoint[key] for key in ("sigma", "sure_peak") if key in checkpoint and not name}
+    recipe = replace(recipe, **own)
     if "skeleton" in checkpoint:
         recipe = replace(recipe, skeleton=Skeleton.from_dict(checkpoint["skeleton"]))
     return replace(recipe, input_size=tuple(size)) if size else recipe
@@ -272,6 +273,7 @@ def described(recipe: Recipe) -> dict:
     return {
         "recipe": recipe.name,
         "sigma": recipe.sigma,
+        "sure_peak": recipe.sure_peak,
         "input_size": list(recipe.input_size),
         "skeleton": recipe.skeleton.as_dict(),
     }

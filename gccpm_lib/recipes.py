@@ -9,7 +9,7 @@ table of values: one code path reads it, `dataclasses.replace` makes the next ex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
-from gccpm_lib.skeletons import COCO, LIP, Skeleton, split_side
+from gccpm_lib.skeletons import COCO, LIP, UNSURE, Skeleton, split_side
 
 STRIDE = 8  # input pixels per heatmap cell
 
@@ -83,6 +83,7 @@ class Recipe:
     light_spread: float = 0.0  # brightness and contrast change by up to this part
     # inference
     decoder: str = "resize"  # "resize": argmax in the resized maps (LIP); "argmax", "quarter", "dark": in the cells
+    sure_peak: float = UNSURE  # joints from this peak on are drawn as sure; a published network's own is calibrated
 
     @property
     def num_heatmaps(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 MISSING, OCCLUDED, VISIBLE = 0, 1, 2
 OUTSIDE = -1  # in augmented crops alone: known to lie beyond what is shown
-UNSURE = 0.2  # a peak up to which the published COCO rule leaves a joint out of its person's score
+UNSURE = 0.2  # up to this peak the published COCO rule leaves a joint out of its person's score
 SHARED_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")  # the 12 joints that every data set of bodies has
 # OKS constant of a joint COCO does not have: most of its body joints are near it (0.062 to 0.107); it is the shoulder's
 DEFAULT_SIGMA = 0.079

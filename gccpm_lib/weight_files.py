@@ -22,7 +22,7 @@ from gccpm_lib.skeletons import Skeleton
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_BACKBONE = SHIPPED / "mobilenet_v1_imagenet_half.safetensors"
 SHIPPED_NETWORK = "gccpm-2stage-leeds"  # what predicts where nobody names a network
-SAID = ("shape", "recipe", "input_size", "sigma", "skeleton", "about")  # what our files say about their network
+SAID = ("shape", "recipe", "input_size", "sigma", "sure_peak", "skeleton", "about")  # what our files say about their network
 MAX_INPUT = 8192  # pixels on a side
 MAX_HEADER = 4_000_000  # bytes; fifty stages need one
 
@@ -146,7 +146,7 @@ def _makes_sense(key: str, value) -> bool:
     """Whether a file may say this about its network: right types, and numbers that a network can have."""
     if key == "recipe":
         return isinstance(value, str)
-    if key == "sigma":
+    if key in ("sigma", "sure_peak"):
         return type(value) in (int, float) and 0 < value < 1e3
     if key == "input_size":
         return _whole_numbers(value, MAX_INPUT) and len(value) == 2

@@ -181,6 +181,7 @@ SAID = {
     "shape": ["{", "[]", "null", "3", "[" * 5000, '{"context": 3}'],
     "recipe": ["{", "[]", "3", "lip-modern"],
     "sigma": ["NaN", "Infinity", "-1", "0", '"7"', "true", "1e999", "[7]"],
+    "sure_peak": ["NaN", "-1", "0", '"0.5"', "null", "[0.5]"],
     "input_size": ["[1000000000, 1000000000]", "[64]", "[64, 64.5]", "64", "[-64, 64]", "{}", "[true, 64]", "null"],
     "skeleton": ["{}", "[]", '{"name": 1}', '{"name": "a", "joints": [], "limbs": [], "flip_pairs": [], "sigmas": []}',
                  '{"name": "a", "joints": ["b"], "limbs": [[0, Infinity]], "flip_pairs": [], "sigmas": []}'],

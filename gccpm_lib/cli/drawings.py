@@ -11,7 +11,7 @@ from gccpm_lib.cli.inputs import Frame, Source
 from gccpm_lib.datasets.records import quiet_opencv
 from gccpm_lib.files import write_beside
 from gccpm_lib.show import drawing
-from gccpm_lib.skeletons import Skeleton
+from gccpm_lib.skeletons import UNSURE, Skeleton
 
 # What browsers play, the better first; OpenCV's own build for PyPI has the second one. The last plays in players only.
 CODECS = ("avc1", "vp09", "mp4v")
@@ -25,16 +25,16 @@ class Drawings(contextlib.AbstractContextManager):
     that is to be seen longer is repeated. The sound is left out.
     """
 
-    def __init__(self, paths: Mapping[Source, Path], skeleton: Skeleton):
-        self.paths, self.skeleton = paths, skeleton
+    def __init__(self, paths: Mapping[Source, Path], skeleton: Skeleton, sure_peak: float = UNSURE):
+        self.paths, self.skeleton, self.sure_peak = paths, skeleton, sure_peak
         self.video: _Video | None = None  # the one being written
 
     def add(self, frame: Frame, poses: np.ndarray) -> None:
-        """Draw poses (N, K, 3), unsure joints hollow, on the frame; a source's frames come one after the other."""
+        """Draw poses (N, K, 3), joints below the sure peak hollow, on the frame; a source's frames come one after the other."""
         if frame.source not in self.paths:
             return
         path = self.paths[frame.source]
-        drawn = drawing.draw_poses(frame.image, drawing.by_score(poses), self.skeleton)
+        drawn = drawing.draw_poses(frame.image, drawing.by_score(poses, self.sure_peak), self.skeleton)
         drawn = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
         if frame.source.kind == "picture":
             write_beside(path, cv2.imencode(".jpg", drawn)[1].tobytes())

@@ -13,7 +13,7 @@ import numpy as np
 from gccpm_lib.cli.boxes import number_of
 from gccpm_lib.cli.inputs import PICTURES, VIDEOS, Source
 from gccpm_lib.datasets.coco_results import PERSON
-from gccpm_lib.skeletons import LIP, Skeleton
+from gccpm_lib.skeletons import LIP, UNSURE, Skeleton
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,15 +109,16 @@ def image_ids(sources: Sequence[Source], known: Mapping[str, int]) -> dict[str, 
 class Results(contextlib.AbstractContextManager):
     """The keypoints' file, written row by row beside its path and renamed at the end.
 
-    By suffix a csv with a header, one row per person, or COCO's results; with submission LIP's csv: name, then x and y of
-    the 16 joints as whole pixels. Whatever ends it early, the rows up to then are kept; a killed process leaves them in
-    PATH.part. Nothing is written where nothing was predicted.
+    By suffix a csv with a header, one row per person, or COCO's results; both say the peak from which a joint's score is
+    sure. With submission LIP's csv: name, then x and y of the 16 joints as whole pixels. Whatever ends it early, the rows up
+    to then are kept; a killed process leaves them in PATH.part. Nothing is written where nothing was predicted.
     """
 
-    def __init__(self, path: Path, skeleton: Skeleton, submission: bool = False):
+    def __init__(self, path: Path, skeleton: Skeleton, submission: bool = False, sure_peak: float = UNSURE):
         if submission and skeleton.joints != LIP.joints:
             raise ValueError(f"LIP's submission form holds LIP's {LIP.num_joints} joints, and {skeleton.name} has others")
         self.path, self.skeleton, self.part = path, skeleton, path.with_name(path.name + ".part")
+        self.sure_peak = sure_peak
         self.is_table, self.submission = path.suffix.lower() == ".csv", submission
         self.num_rows, self.file = 0, None
 
@@ -148,11 +149,11 @@ class Results(contextlib.AbstractContextManager):
 
     def _header(self) -> str:
         columns = [f"{joint}_{value}" for joint in self.skeleton.joints for value in ("x", "y", "score")]
-        return _csv_line(["file_name", "frame", "time", "person", "track_id", "score", *columns])
+        return _csv_line(["file_name", "frame", "time", "person", "track_id", "score", "sure_peak", *columns])
 
     def _lines(self, predicted: Predicted) -> Iterable[str]:
         if not self.is_table:
-            for number, row in enumerate(result_rows(predicted, self.skeleton), self.num_rows):
+            for number, row in enumerate(result_rows(predicted, self.skeleton, self.sure_peak), self.num_rows):
                 yield (",\n" if number else "\n") + json.dumps(row)
             return
         for person, (keypoints, score) in enumerate(zip(predicted.keypoints, predicted.scores, strict=True)):
@@ -161,7 +162,8 @@ class Results(contextlib.AbstractContextManager):
                 continue
             moment = ["", ""] if predicted.number is None else [predicted.number, round(predicted.time, 6)]
             track = predicted.track_ids[person] if predicted.track_ids else ""
-            yield _csv_line([predicted.source.name, *moment, person, track, round(score, 4), *_rounded(keypoints)])
+            scores = [round(score, 4), self.sure_peak]
+            yield _csv_line([predicted.source.name, *moment, person, track, *scores, *_rounded(keypoints)])
 
     def __exit__(self, *error) -> None:
         if self.file is not None:
@@ -181,14 +183,14 @@ def _rounded(keypoints: np.ndarray) -> list[float]:
     return np.column_stack([keypoints[:, :2].round(2), keypoints[:, 2].round(4)]).ravel().tolist()
 
 
-def result_rows(predicted: Predicted, skeleton: Skeleton) -> list[dict]:
+def result_rows(predicted: Predicted, skeleton: Skeleton, sure_peak: float) -> list[dict]:
     """Rows of a COCO results file: the joints' scores are the third numbers.
 
-    Beyond what COCO asks for: file_name, the joints' names and, for a video, frame, time in seconds and track_id.
-    Without image_id where that isn't known: `evaluate_coco` goes by file_name.
+    Beyond what COCO asks for: file_name, the joints' names, the peak from which they are sure and, for a video, frame, time
+    in seconds and track_id. Without image_id where that isn't known: `evaluate_coco` goes by file_name.
     """
     known = {} if predicted.image_id is None else {"image_id": predicted.image_id}
-    more = {"file_name": predicted.source.name, "joints": list(skeleton.joints)}
+    more = {"file_name": predicted.source.name, "joints": list(skeleton.joints), "sure_peak": sure_peak}
     more |= {} if predicted.number is None else {"frame": predicted.number, "time": round(predicted.time, 6)}
     found = zip(predicted.keypoints, predicted.scores, strict=True)
     rows = [{"keypoints": _rounded(keypoints), "score": score} for keypoints, score in found]

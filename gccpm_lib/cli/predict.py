@@ -20,7 +20,6 @@ from gccpm_lib.export.engines import open_predictor
 from gccpm_lib.prediction import smoothing, tracking
 from gccpm_lib.prediction.predictor import PosePredictor, person_score
 from gccpm_lib.progress import printable, tqdm
-from gccpm_lib.skeletons import UNSURE
 from gccpm_lib.weight_files import SHIPPED_NETWORK, shipped_networks
 
 Finder = WholePictures | BoxFile | Detector
@@ -72,7 +71,8 @@ class Outcome:
 class Tally:
     """What was found so far."""
 
-    def __init__(self):
+    def __init__(self, sure_peak: float):
+        self.sure_peak = sure_peak
         self.num_frames = self.num_pictures = self.num_persons = self.num_problems = 0
         self.empty, self.unsure = Counter(), Counter()  # frames by source: without anybody; with few sure joints
 
@@ -85,7 +85,7 @@ class Tally:
         self.num_persons += len(outcome.keypoints)
         if not len(outcome.keypoints):
             self.empty[outcome.frame.source.name] += 1
-        elif np.mean(outcome.keypoints[:, :, 2] > UNSURE) < LEAST_SURE:
+        elif np.mean(outcome.keypoints[:, :, 2] >= self.sure_peak) < LEAST_SURE:
             self.unsure[outcome.frame.source.name] += 1
 
     @property
@@ -170,15 +170,16 @@ def _open_finder(options: argparse.Namespace, sources: Sequence[Source]) -> Find
 
 def _run(options, sources, finder: Finder, predictor: PosePredictor, path: Path, drawn: dict[Source, Path]) -> int:
     """Predict, draw and write; whatever ends it early, what was done by then is written."""
-    ids, skeleton = outputs.image_ids(sources, finder.ids), predictor.recipe.skeleton
-    tally, stopped, started = Tally(), False, time.perf_counter()
+    ids, skeleton, sure_peak = outputs.image_ids(sources, finder.ids), predictor.recipe.skeleton, predictor.recipe.sure_peak
+    results = outputs.Results(path, skeleton, options.lip_submission, sure_peak)
+    tally, stopped, started = Tally(sure_peak), False, time.perf_counter()
     _say(remarks(options.inputs, sources))
     counts = [source.num_frames for source in sources]
     outcomes = _outcomes(batches(read_frames(sources, finder.labelled), options.batch_size), predictor, finder)
     outcomes = _followed(outcomes, options.smooth)
     bar = tqdm(total=sum(counts) if all(counts) else None, desc="predict", unit="frame", leave=False)
     try:
-        with outputs.Results(path, skeleton, options.lip_submission) as results, bar, Drawings(drawn, skeleton) as drawings:
+        with results, bar, Drawings(drawn, skeleton, sure_peak) as drawings:
             for outcome in outcomes:
                 _say(outcome.problems)
                 tally.add(outcome)

@@ -103,12 +103,12 @@ def as_visible(keypoints: np.ndarray) -> np.ndarray:
     return np.concatenate([keypoints[..., :2], np.full_like(keypoints[..., 2:], VISIBLE)], axis=-1)
 
 
-def by_score(keypoints: np.ndarray) -> np.ndarray:
-    """Predictions (..., 3) with the label of a visible joint where their score is above UNSURE, else of an occluded one.
+def by_score(keypoints: np.ndarray, sure_peak: float = UNSURE) -> np.ndarray:
+    """Predictions (..., 3) with the label of a visible joint from a score of sure_peak on, else of an occluded one.
 
     A part of the body that isn't in the picture, or that the network can't tell, is then drawn hollow.
     """
-    labels = np.where(keypoints[..., 2:] > UNSURE, VISIBLE, OCCLUDED)
+    labels = np.where(keypoints[..., 2:] >= sure_peak, VISIBLE, OCCLUDED)
     return np.concatenate([keypoints[..., :2], labels], axis=-1)
 
 

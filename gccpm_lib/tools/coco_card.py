@@ -10,6 +10,7 @@ likely right comes from the scenes' training persons that --trained-on left out,
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,12 @@ AP_COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 
 
 def held_out(scenes: str | Path, trained_on: str | Path) -> list[Person]:
-    """Training persons of scenes in whose pictures nobody was trained on. ValueError where there is none."""
-    names = {person.name for person in coco.read_coco(trained_on, "train")}
-    persons = [person for person in coco.read_coco(scenes, "train") if person.name not in names]
+    """Training persons of scenes in whose pictures nobody was trained on. ValueError where there is none.
+
+    A pool's pictures are links: the same picture is known by where it lies, whatever other data call theirs.
+    """
+    trained = {person.image_path.resolve() for person in coco.read_coco(trained_on, "train")}
+    persons = [person for person in coco.read_coco(scenes, "train") if person.image_path.resolve() not in trained]
     if not persons:
         raise ValueError(f"{trained_on}: left out no picture of {scenes}; leave some out, for the calibration")
     return persons
@@ -80,8 +84,9 @@ def publish(checkpoint: str, file: Path, terms: str, peak: float) -> Path:
     if any(step.get("train_and_val") for step in steps):
         raise ValueError(f"{checkpoint}: trained on the validation persons too; a card needs a training without them")
     trained_on = ", ".join(f"{name} (fingerprint {data})" for name, data in data_sets(steps).items())
-    about = {"trained_on": trained_on, "terms": terms, "steps": steps, "sure_peak": round(peak, 3)}
+    about = {"trained_on": trained_on, "terms": terms, "steps": steps}
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
+    recipe = replace(recipe, sure_peak=round(peak, 3))
     return checkpoints.save_network(file, network, recipe, half=True, about=about)
 
 
@@ -117,7 +122,7 @@ def measure(file: Path, scenes: str, photos: str, beside: str, num_photos: int |
         "gain": pckh.paired_interval(own["errors"] / 2, other["errors"] / 2, photographs.LIMBS),
         "by_joint": joint_errors.by_joint(own["errors"], COCO),
         "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, found, COCO), COCO),
-        "judged": judged(own["errors"], found, about["sure_peak"]),
+        "judged": judged(own["errors"], found, recipe.sure_peak),
     }
 
 

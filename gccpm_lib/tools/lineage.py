@@ -58,6 +58,26 @@ def _step(saved: dict, run: Run, began_with: str, number: int) -> dict:
     }
 
 
+def joined(base: Sequence[dict], other: Sequence[dict], share: float) -> list[dict]:
+    """The steps of two networks and one more, the mean of their weights with this share of the other's.
+
+    Steps with which both began stand there once; the other's own are numbered on.
+    """
+    common = 0
+    while common < min(len(base), len(other)) and base[common] == other[common]:
+        common += 1
+    moved = len(base) - common
+    names = {f"step {step['number']}": f"step {step['number'] + moved}" for step in other[common:]}
+    steps = [*base]
+    for step in other[common:]:
+        own = {"number": step["number"] + moved, "began_with": names.get(step.get("began_with"), step.get("began_with"))}
+        own |= {"mean_of": [n if n <= common else n + moved for n in step["mean_of"]]} if "mean_of" in step else {}
+        steps.append(step | own)
+    last = len(steps) if len(other) > common else common
+    mean = {"number": len(steps) + 1, "mean_of": [len(base), last], "share": share, "pictures": 0, "hours": 0.0}
+    return [*steps, mean]
+
+
 def data_sets(steps: Sequence[dict]) -> dict[str, str]:
     """Name and fingerprint of every training set, in order: {"leeds_lip": "319f9c75bf459201"}."""
-    return {step["dataset"]: step["data"] for step in steps}
+    return {step["dataset"]: step["data"] for step in steps if "dataset" in step}

@@ -82,14 +82,15 @@ def test_a_table_names_its_columns_and_holds_every_person_with_scores(tmp_path):
     odd = Source("picture", 'in/a "b",\n=c.jpg')
     found = [Predicted(odd, None, 1, poses(2), [0.51234, 0.25]), Predicted(CLIP, 3, 2, poses(), [0.75], 0.24, [7])]
     table = pd.read_csv(written(tmp_path / "o.csv", found))
-    assert table.columns[:6].tolist() == "file_name frame time person track_id score".split()
-    assert table.columns[6:9].tolist() == "r_ankle_x r_ankle_y r_ankle_score".split()
-    assert table.columns[-1] == "l_wrist_score" and len(table.columns) == 6 + 3 * 16
+    assert table.columns[:7].tolist() == "file_name frame time person track_id score sure_peak".split()
+    assert table.columns[7:10].tolist() == "r_ankle_x r_ankle_y r_ankle_score".split()
+    assert table.columns[-1] == "l_wrist_score" and len(table.columns) == 7 + 3 * 16
     assert table["track_id"].fillna(-1).tolist() == [-1, -1, 7]
     assert table["file_name"].tolist() == [odd.name, odd.name, "clip.avi"] and table["person"].tolist() == [0, 1, 0]
     assert table["score"].tolist() == [0.5123, 0.25, 0.75] and table["frame"].fillna(-1).tolist() == [-1, -1, 3]
     assert table["time"][2] == 0.24
-    np.testing.assert_allclose(table.iloc[1, 6::3].astype(float), poses(2)[1, :, 0], atol=0.005)
+    assert table["sure_peak"].tolist() == [0.2] * 3
+    np.testing.assert_allclose(table.iloc[1, 7::3].astype(float), poses(2)[1, :, 0], atol=0.005)
     assert (table.filter(like="_score") == 0.1235).all(axis=None)
 
 

@@ -116,8 +116,9 @@ def test_predictions_become_visible_joints():
 
 
 def test_unsure_joints_become_occluded_ones():
-    found = drawing.by_score(np.array([[[1.0, 2, 0.2], [3, 4, 0.21], [5, 6, -0.1]]]))
-    assert found.tolist() == [[[1, 2, 1], [3, 4, 2], [5, 6, 1]]]
+    poses = np.array([[[1.0, 2, 0.19], [3, 4, 0.2], [5, 6, -0.1], [7, 8, 0.6]]])
+    assert drawing.by_score(poses).tolist() == [[[1, 2, 1], [3, 4, 2], [5, 6, 1], [7, 8, 2]]]
+    assert drawing.by_score(poses, 0.5)[0, :, 2].tolist() == [1, 1, 1, 2]  # a network's own peak
 
 
 def test_a_map_lights_up_where_it_is_high_and_leaves_the_rest():

@@ -8,7 +8,7 @@ import pytest
 from gccpm_lib import checkpoints
 from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.rendering.rendered import render_lip
-from gccpm_lib.tools.lineage import data_sets, training_steps
+from gccpm_lib.tools.lineage import data_sets, joined, training_steps
 from gccpm_lib.training import label_cleaning
 from gccpm_lib.training import loop as training
 
@@ -96,3 +96,16 @@ def test_a_start_that_was_overwritten_is_refused(trained, tmp_path):
     (tmp_path / "start.pt").unlink()
     with pytest.raises(FileNotFoundError):
         training_steps(run.checkpoint_file)
+
+
+def test_steps_of_a_mean_stand_once_and_are_numbered_on():
+    first, second = {"number": 1, "began_with": "MobileNet"}, {"number": 2, "began_with": "step 1"}
+    third = {"number": 3, "began_with": "step 2"}
+    steps = joined([first], [first, second, third], 0.25)
+    assert steps[:3] == [first, second, third]
+    assert (steps[3]["number"], steps[3]["mean_of"], steps[3]["share"]) == (4, [1, 3], 0.25)
+    other = {"number": 2, "began_with": "step 1", "dataset": "other"}
+    steps = joined([first, second], [first, other, {"number": 3, "mean_of": [1, 2], "share": 0.5}], 0.5)
+    assert steps[2] == other | {"number": 3} and steps[3]["mean_of"] == [1, 3] and steps[4]["mean_of"] == [2, 4]
+    assert joined([first, second], [first], 0.5)[-1]["mean_of"] == [2, 1]
+    assert data_sets(steps[3:]) == {}
