@@ -181,7 +181,7 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
 
 
 def recipe_in(checkpoint: dict, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
-    """`recipe_of` for a checkpoint that is read already: our own hold the recipe's name and what is a network's own of it."""
+    """`recipe_of` for a checkpoint that is read already: our own hold its name and what a network has of its own."""
     recipe = get_recipe(name or checkpoint["recipe"])
     size = input_size or checkpoint.get("input_size")
     own = {key: checkpoint[key] for key in ("sigma", "sure_peak") if key in checkpoint and not name}

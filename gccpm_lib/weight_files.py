@@ -22,7 +22,15 @@ from gccpm_lib.skeletons import Skeleton
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_BACKBONE = SHIPPED / "mobilenet_v1_imagenet_half.safetensors"
 SHIPPED_NETWORK = "gccpm-2stage-leeds"  # what predicts where nobody names a network
-SAID = ("shape", "recipe", "input_size", "sigma", "sure_peak", "skeleton", "about")  # what our files say about their network
+SAID = (
+    "shape",
+    "recipe",
+    "input_size",
+    "sigma",
+    "sure_peak",
+    "skeleton",
+    "about",
+)  # what our files say about their network
 MAX_INPUT = 8192  # pixels on a side
 MAX_HEADER = 4_000_000  # bytes; fifty stages need one
 

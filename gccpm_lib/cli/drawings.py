@@ -30,7 +30,7 @@ class Drawings(contextlib.AbstractContextManager):
         self.video: _Video | None = None  # the one being written
 
     def add(self, frame: Frame, poses: np.ndarray) -> None:
-        """Draw poses (N, K, 3), joints below the sure peak hollow, on the frame; a source's frames come one after the other."""
+        """Draw poses (N, K, 3), joints below sure_peak hollow, on the frame; a source's frames come one after the other."""
         if frame.source not in self.paths:
             return
         path = self.paths[frame.source]

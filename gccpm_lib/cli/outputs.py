@@ -110,8 +110,8 @@ class Results(contextlib.AbstractContextManager):
     """The keypoints' file, written row by row beside its path and renamed at the end.
 
     By suffix a csv with a header, one row per person, or COCO's results; both say the peak from which a joint's score is
-    sure. With submission LIP's csv: name, then x and y of the 16 joints as whole pixels. Whatever ends it early, the rows up
-    to then are kept; a killed process leaves them in PATH.part. Nothing is written where nothing was predicted.
+    sure. With submission LIP's csv: name, then x and y of the 16 joints as whole pixels. Whatever ends it early, the rows
+    up to then are kept; a killed process leaves them in PATH.part. Nothing is written where nothing was predicted.
     """
 
     def __init__(self, path: Path, skeleton: Skeleton, submission: bool = False, sure_peak: float = UNSURE):

@@ -2,8 +2,8 @@
 
     python -m gccpm_lib.tools.mixing gccpm-2stage-leeds gccpm-2stage-coco mixed.safetensors --share 0.4
 
-A network that learned new people from an old one is often better than both on the way between them (Wortsman et al., "Robust
-fine-tuning of zero-shot models", CVPR 2022). Maps are matched by the names of their joints.
+A network that learned new people from an old one is often better than both on the way between them (Wortsman et al.,
+"Robust fine-tuning of zero-shot models", CVPR 2022). Maps are matched by the names of their joints.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from gccpm_lib.training.transfer import MAP_READERS, carried_over, pixel_values
 def mixed(base: str | Path, other: str | Path, share: float) -> tuple[GCCPM, Recipe]:
     """Share (0 to 1) of the other network's weights and the rest of the base's: a network with the base's joints, its recipe.
 
-    A map that the other lacks stays the base's. Raises ValueError for networks of another depth or of other pixel values.
+    A map that the other lacks stays the base's. Raises ValueError for networks of another depth or other pixel values.
     """
     network, recipe = checkpoints.load_network(base), checkpoints.recipe_of(base)
     theirs, their_recipe = checkpoints.load_network(other), checkpoints.recipe_of(other)
