@@ -21,7 +21,7 @@ from gccpm_lib.training.transfer import MAP_READERS, carried_over, pixel_values
 
 
 def mixed(base: str | Path, other: str | Path, share: float) -> tuple[GCCPM, Recipe]:
-    """Share (0 to 1) of the other network's weights and the rest of the base's: a network with the base's joints, its recipe.
+    """Share (0 to 1) of the other network's weights, the rest the base's: a network with the base's joints, and its recipe.
 
     A map that the other lacks stays the base's. Raises ValueError for networks of another depth or other pixel values.
     """
