@@ -25,7 +25,7 @@ from gccpm_lib.skeletons import Skeleton
 from gccpm_lib.weight_files import (
     SHIPPED_BACKBONE,
     check_size,
-    find,
+    find_checkpoint,
     half_precision,
     printable,
     read_checkpoint,
@@ -34,7 +34,7 @@ from gccpm_lib.weight_files import (
 
 __all__ = [
     "adapt_input",
-    "find",
+    "find_checkpoint",
     "load_backbone",
     "load_network",
     "load_weights",

@@ -40,7 +40,7 @@ def shipped_networks() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors") if path.name != SHIPPED_BACKBONE.name)
 
 
-def find(path: str | Path) -> Path:
+def find_checkpoint(path: str | Path) -> Path:
     """A path as it is; a bare name, such as "gccpm-2stage-leeds", is that of a network that ships with the package.
 
     Raises FileNotFoundError that lists the names there are.
@@ -59,10 +59,11 @@ def find(path: str | Path) -> Path:
 def read_checkpoint(path: str | Path) -> dict:
     """Whatever a .pt, .pth, .tar or .safetensors file holds, on the CPU. Plain tensors, numbers and texts only.
 
-    path may be the name of a network that ships, see `find`. A .safetensors file of this library gives the same keys as
-    our .pt files. Raises FileNotFoundError, or ValueError for a file that is cut off, would run code or says nonsense.
+    path may be the name of a network that ships, see `find_checkpoint`. A .safetensors file of this library gives the same
+    keys as our .pt files. Raises FileNotFoundError, or ValueError for a file that is cut off, would run code or says
+    nonsense.
     """
-    path = find(path)
+    path = find_checkpoint(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: checkpoint missing; train one with 02 or 03, or correct checkpoint_path")
     try:
@@ -182,7 +183,10 @@ def check_size(path: str | Path, weights: dict[str, Tensor]) -> None:
     for key, value in weights.items():
         if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
             raise ValueError(f"{path}: {key} is not a plain tensor; don't use this file")
-    claimed, there = sum(value.numel() * value.element_size() for value in weights.values()), find(path).stat().st_size
+    claimed, there = (
+        sum(value.numel() * value.element_size() for value in weights.values()),
+        find_checkpoint(path).stat().st_size,
+    )
     if claimed > there:
         raise ValueError(f"{path}: weights of {claimed:,} bytes in a file of {there:,}; don't use this file")
 

@@ -240,7 +240,7 @@ def test_one_file_predicts(tmp_path, recipe, half, recwarn):
         own = network.state_dict()[key]
         assert value.dtype == own.dtype
         assert torch.equal(value, own.half().to(own.dtype) if half and own.is_floating_point() else own)
-    assert recipe_of(path) == engines.recipe_of(path) == recipe
+    assert recipe_of(path) == engines.model_recipe(path) == recipe
     picture = noise_picture(70, 60)
     predictor = engines.open_predictor(path)
     np.testing.assert_array_equal(predictor.predict(picture), PosePredictor(loaded, recipe).predict(picture))
@@ -293,7 +293,7 @@ def test_a_shipped_network_is_found_by_name(shipped, name, tmp_path, monkeypatch
         assert torch.equal(value, shipped.state_dict()[key])
     assert recipe_of(name) == RECIPE and engines.open_predictor(name).recipe == RECIPE
     run = Run("data", "out", checkpoint_path=name)
-    assert start_hash(run) == start_hash(replace(run, checkpoint_path=str(weight_files.find(name)))) != ""
+    assert start_hash(run) == start_hash(replace(run, checkpoint_path=str(weight_files.find_checkpoint(name)))) != ""
 
 
 def test_unknown_names_are_told_the_known_ones_and_paths_stay_paths(shipped, tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def cell_errors(persons: Sequence[Person], found: np.ndarray, skeleton: Skeleton
     return errors
 
 
-def found_percent(errors: np.ndarray) -> float:
+def pooled_percent(errors: np.ndarray) -> float:
     """Percent of the scored joints within 1, pooled over every axis; nan where none is scored."""
     scored = ~np.isnan(errors)
     return float(100 * (errors[scored] <= 1).mean()) if scored.any() else float("nan")
@@ -195,7 +195,7 @@ def difference(
     """
     unscored = np.isnan(errors) | np.isnan(baseline)
     ours, theirs = (np.where(unscored, np.nan, e) for e in (errors, baseline))
-    by_seed = tuple(found_percent(a) - found_percent(b) for a, b in zip(ours, theirs, strict=True))
+    by_seed = tuple(pooled_percent(a) - pooled_percent(b) for a, b in zip(ours, theirs, strict=True))
     if unscored.all():
         return Difference(np.nan, np.nan, np.nan, by_seed, np.nan)
     flat = [e.transpose(1, 0, 2).reshape(e.shape[1], -1) for e in (ours, theirs)]  # (N, S K)
@@ -245,9 +245,9 @@ def table(errors: dict[str, np.ndarray]) -> pd.DataFrame:
     """By variant: percent found over all seeds, of each seed, and the largest distance between two seeds."""
     rows = {}
     for name, these in errors.items():
-        by_seed = [found_percent(e) for e in these]
+        by_seed = [pooled_percent(e) for e in these]
         seeds = {f"seed {i}": score for i, score in enumerate(by_seed)}
-        rows[name] = {"found (%)": found_percent(these), **seeds, "seed spread": max(by_seed) - min(by_seed)}
+        rows[name] = {"found (%)": pooled_percent(these), **seeds, "seed spread": max(by_seed) - min(by_seed)}
     return pd.DataFrame(rows).T
 
 

@@ -153,7 +153,7 @@ class Results(contextlib.AbstractContextManager):
 
     def _lines(self, predicted: Predicted) -> Iterable[str]:
         if not self.is_table:
-            for number, row in enumerate(result_rows(predicted, self.skeleton, self.sure_peak), self.num_rows):
+            for number, row in enumerate(predicted_rows(predicted, self.skeleton, self.sure_peak), self.num_rows):
                 yield (",\n" if number else "\n") + json.dumps(row)
             return
         for person, (keypoints, score) in enumerate(zip(predicted.keypoints, predicted.scores, strict=True)):
@@ -183,7 +183,7 @@ def _rounded(keypoints: np.ndarray) -> list[float]:
     return np.column_stack([keypoints[:, :2].round(2), keypoints[:, 2].round(4)]).ravel().tolist()
 
 
-def result_rows(predicted: Predicted, skeleton: Skeleton, sure_peak: float) -> list[dict]:
+def predicted_rows(predicted: Predicted, skeleton: Skeleton, sure_peak: float) -> list[dict]:
     """Rows of a COCO results file: the joints' scores are the third numbers.
 
     Beyond what COCO asks for: file_name, the joints' names, the peak from which they are sure and, for a video, frame, time

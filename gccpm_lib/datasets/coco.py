@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gccpm_lib.datasets.coco_boxes import box_numbers, check_box, framed, known_size, label_extents
-from gccpm_lib.datasets.coco_checks import check_labels
+from gccpm_lib.datasets.coco_checks import label_problems
 from gccpm_lib.datasets.coco_folders import labels_file, picture_paths
 from gccpm_lib.datasets.coco_labels import (
     PERSON,
@@ -41,7 +41,7 @@ from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.skeletons import Skeleton
 
 __all__ = [
-    "check_labels", "labels_file", "read_coco", "read_detections", "read_skeleton", "read_truth", "result_rows",
+    "label_problems", "labels_file", "read_coco", "read_detections", "read_skeleton", "read_truth", "result_rows",
     "write_converted", "write_results",
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from gccpm_lib.skeletons import Skeleton
 SMALL_BOX = 8  # pixels
 
 
-def check_labels(persons: Sequence[Person], sizes: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
+def label_problems(persons: Sequence[Person], sizes: np.ndarray, skeleton: Skeleton) -> pd.DataFrame:
     """What looks wrong in the labels: one row (row, image_id, annotation_id, name, joint, problem) each, rows from 1.
 
     Joints outside the picture or more than a quarter of the box outside their box, right and left of a pair on the same

@@ -51,9 +51,9 @@ def check_labels(persons: Sequence[Person], sizes: np.ndarray, recipe: Recipe) -
     Pictures with an EXIF tag that turns them are told where nothing says whether their labels were made before or after.
     """
     table = (
-        lip.check_labels(persons, sizes)
+        lip.label_problems(persons, sizes)
         if recipe.crop == "letterbox"
-        else coco.check_labels(persons, sizes, recipe.skeleton)
+        else coco.label_problems(persons, sizes, recipe.skeleton)
     )
     unsure = [(row, persons[row - 1].name, "", UNSURE_FRAME) for row in 1 + np.flatnonzero(unsure_frames(persons))]
     return pd.concat([table, pd.DataFrame(unsure, columns=["row", "name", "joint", "problem"])], ignore_index=True)

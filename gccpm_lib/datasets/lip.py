@@ -27,7 +27,7 @@ K = LIP.num_joints
 MAX_COORDINATE = 1e6  # pixels; what is farther away was never measured in a picture
 
 
-def find(dataset_folder: str | Path, name: str) -> Path:
+def find_path(dataset_folder: str | Path, name: str) -> Path:
     """Folder or file of this name in the data set, at the top or nested up to three folders deep."""
     dataset_folder = Path(dataset_folder)
     if not dataset_folder.is_dir():
@@ -47,8 +47,8 @@ def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None 
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
-    images = find(dataset_folder, f"{split}_images")
-    labels_csv = find(dataset_folder, f"lip_{split}_set.csv")
+    images = find_path(dataset_folder, f"{split}_images")
+    labels_csv = find_path(dataset_folder, f"lip_{split}_set.csv")
     names, keypoints = read_annotations(labels_csv, skipped)
     there = file_names(images)
     missing = [name for name in names if name not in there]
@@ -72,7 +72,7 @@ def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None 
 def read_test_images(dataset_folder: str | Path) -> list[Path]:
     """Pictures of the test split in the order of test_id.txt; empty where the data set has no test split."""
     try:
-        folder, ids = find(dataset_folder, "testing_images"), find(dataset_folder, "test_id.txt")
+        folder, ids = find_path(dataset_folder, "testing_images"), find_path(dataset_folder, "test_id.txt")
     except DataError:
         return []
     return [folder / f"{stem}.jpg" for stem in read_ids(ids)]
@@ -234,7 +234,7 @@ def _check_names(path: Path, names: list[str], first_row: int = 1) -> None:
         seen.add(name)
 
 
-def check_labels(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:
+def label_problems(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:
     """What looks wrong in the labels: one row (row, name, joint, problem) each, rows 1-based as in the csv file.
 
     Joints more than a quarter of the picture outside it or at 0, 0, right and left of a pair on one pixel, no head size.

@@ -70,7 +70,7 @@ def _found(folder: str | Path, name: str) -> Path | None:
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: folder missing; put LIP's lip_train_set.csv and lip_val_set.csv there")
     with contextlib.suppress(DataError):
-        return lip.find(folder, name)
+        return lip.find_path(folder, name)
     return None
 
 

@@ -51,8 +51,8 @@ def pool_lip(root: str | Path, sources: Sequence[Source], val: str | Path, seed:
                     cv2.imwrite(str(pictures / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
                 rows.append(lip.annotation_row(name, with_derived(keypoints)))
     write_beside(annotations / "lip_train_set.csv", "".join(rows))
-    link(lip.find(val, "val_images").resolve(), part / "TrainVal_images" / "val_images")
-    link(lip.find(val, "lip_val_set.csv").resolve(), annotations / "lip_val_set.csv")
+    link(lip.find_path(val, "val_images").resolve(), part / "TrainVal_images" / "val_images")
+    link(lip.find_path(val, "lip_val_set.csv").resolve(), annotations / "lip_val_set.csv")
     part.rename(root)
     return root
 

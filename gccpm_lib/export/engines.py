@@ -168,12 +168,12 @@ def open_network(path: str | Path, recipe: Recipe, upsampling: str | None = None
     return network
 
 
-def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
+def model_recipe(path: str | Path, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
     """The recipe to predict with, as the file says or by name; ValueError where neither does.
 
     input_size (height, width) overrides the file's, which an exported network can't; ValueError unless whole cells.
     """
-    path = checkpoints.find(path)
+    path = checkpoints.find_checkpoint(path)
     if not path.is_file():
         raise DataError(f"{path}: no such model; train one with 02 or 03, export it with 06, or correct the path")
     exported = path.suffix.lower() in (".onnx", ".xml")
@@ -206,8 +206,8 @@ def open_predictor(
 ) -> PosePredictor:  # fmt: skip
     """A model file by its suffix (.pt .pth .tar .safetensors, .onnx, .xml) -> PosePredictor with the same answers.
 
-    path may be the name of a network that ships (checkpoints.find). recipe: for files that don't say theirs. upsampling:
-    for published checkpoints. device: of a PyTorch network.
+    path may be the name of a network that ships (checkpoints.find_checkpoint). recipe: for files that don't say theirs.
+    upsampling: for published checkpoints. device: of a PyTorch network.
     """
-    values = recipe_of(path, recipe, input_size)
+    values = model_recipe(path, recipe, input_size)
     return PosePredictor(open_network(path, values, upsampling), values, scales, flip, device)

@@ -216,6 +216,6 @@ def read_description(path: str | Path) -> dict:
         raise DataError(f"{path}: what it says about itself is no JSON object; export it again") from error
 
 
-def parity(maps: np.ndarray, reference: np.ndarray) -> float:
+def largest_difference(maps: np.ndarray, reference: np.ndarray) -> float:
     """Largest absolute difference between two sets of maps."""
     return float(np.abs(np.asarray(maps, np.float64) - np.asarray(reference, np.float64)).max())

@@ -127,7 +127,7 @@ def whole_way(engines: dict[str, Callable], recipe: Recipe, jpegs: Sequence[byte
     """`measure` from the bytes of JPEGs to joints, per picture; the released code's way decodes as published."""
     calls = {}
     for name, run in engines.items():
-        predictor = PosePredictor(run, recipe, decoder="published" if name == EAGER else "fast")
+        predictor = PosePredictor(run, recipe, peak_search="published" if name == EAGER else "fast")
         calls[name] = lambda predictor=predictor: [predictor.predict(_decoded(jpeg)) for jpeg in jpegs]
     return measure(calls, rounds, len(jpegs))
 

@@ -67,7 +67,7 @@ class PosePredictor:
     flip: average with the mirrored picture's maps. device: "cpu", "cuda", "mps" or "auto", to which the network is moved.
     precision: of a PyTorch network, see `devices.autocast`.
     stage: whose maps are read, 0 the initial stage, -1 the last. network: the PyTorch network, or an exported one
-    (engines.py). decoder "published": LIP's maps are enlarged as published, to the same peaks (peak_search.py).
+    (engines.py). peak_search "published": LIP's maps are enlarged as published, to the same peaks (peak_search.py).
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class PosePredictor:
         flip: bool = False,
         device="auto",
         stage: int = -1,
-        decoder: str = "fast",
+        peak_search: str = "fast",
         precision: str = "float32",
     ):
-        if decoder not in ("fast", "published"):
-            raise ValueError(f"decoder {decoder!r} is not known; known: 'fast', 'published'")
+        if peak_search not in ("fast", "published"):
+            raise ValueError(f"peak_search {peak_search!r} is not known; known: 'fast', 'published'")
         if isinstance(network, nn.Module):
             device = choose(device)
             network = network.to(device, memory_format=torch.channels_last).eval()
         self.network, self.recipe, self.scales, self.flip = network, recipe, tuple(scales), flip
-        self.device, self.stage, self.decoder, self.precision = device, stage, decoder, precision
+        self.device, self.stage, self.peak_search, self.precision = device, stage, peak_search, precision
 
     def predict(self, image: np.ndarray, boxes: Sequence | None = None) -> np.ndarray:
         """Picture and boxes (N, 4) x, y, w, h -> (N, K, 3) float64: x, y in picture pixels, score (the joint's peak).
@@ -161,8 +161,8 @@ class PosePredictor:
     # whole pictures: letterbox, maps resized to the picture, argmax (LIP)
 
     def _predict_pictures(self, images: list[np.ndarray]) -> np.ndarray:
-        find = published_peaks if self.decoder == "published" else fast_peaks
-        return np.stack([find(t, image.shape[:2]) for t, image in zip(self.picture_terms(images), images, strict=True)])
+        peaks = published_peaks if self.peak_search == "published" else fast_peaks
+        return np.stack([peaks(t, image.shape[:2]) for t, image in zip(self.picture_terms(images), images, strict=True)])
 
     def picture_terms(self, images: list[np.ndarray]) -> list[list[Term]]:
         """Of each picture (LIP): the maps of all scales and of its mirror image, and where the picture lies in them."""

@@ -22,7 +22,7 @@ SPEED_CUTOFF = 1.0  # Hz, f_speed, as the paper proposes
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class FilterState:
     """What the filter remembers; value and speed are of any one shape."""
 
     time: float  # seconds
@@ -35,25 +35,25 @@ class Person:
     """What is remembered of somebody."""
 
     size: float  # pixels, the longer side of the first pose: the unit of speed, whatever the video's resolution
-    state: State  # of the joints, (K, 2)
+    state: FilterState  # of the joints, (K, 2)
 
 
 def one_euro(
-    state: State | None, value: np.ndarray, time: float, min_cutoff=MIN_CUTOFF, beta=BETA, speed_cutoff=SPEED_CUTOFF
-) -> State:
+    state: FilterState | None, value: np.ndarray, time: float, min_cutoff=MIN_CUTOFF, beta=BETA, speed_cutoff=SPEED_CUTOFF
+) -> FilterState:
     """The next state, each number filtered on its own; state None: value is the first and stays as it is.
 
     Cutoffs in Hz, beta in Hz per unit of speed, time in seconds. Raises ValueError for a time that isn't later.
     """
     if state is None:
-        return State(time, value, np.zeros_like(value))
+        return FilterState(time, value, np.zeros_like(value))
     elapsed = time - state.time
     if elapsed <= 0:
         raise ValueError(f"time {time} s doesn't come after {state.time} s; smooth a video's frames in their order")
     share = weight(speed_cutoff, elapsed)
     speed = share * (value - state.value) / elapsed + (1 - share) * state.speed
     share = weight(min_cutoff + beta * abs(speed), elapsed)
-    return State(time, share * value + (1 - share) * state.value, speed)
+    return FilterState(time, share * value + (1 - share) * state.value, speed)
 
 
 def weight(cutoff, elapsed: float):

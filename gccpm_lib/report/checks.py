@@ -138,10 +138,10 @@ def _makes_data(root: Path, source: str, values: Mapping) -> bool:
 
 
 def _file_problem(root: Path, place: str, made: set[Path]) -> str:
-    from gccpm_lib.weight_files import find
+    from gccpm_lib.weight_files import find_checkpoint
 
     try:
-        path = root / Path(find(place)).expanduser()
+        path = root / Path(find_checkpoint(place)).expanduser()
     except FileNotFoundError as error:
         return str(error)
     return "" if _is_there(path, made) else f"{place} doesn't exist; correct the path"

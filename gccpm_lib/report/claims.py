@@ -117,7 +117,7 @@ def _measured(claim: Mapping, reports: Path) -> Iterator[Number]:
             continue  # a report that isn't there proves nothing
         summary = json.loads(file.read_text(encoding="utf-8"))
         page = summary["notebooks"].get(entry["page"], {"metrics": {}})
-        value, low, high, unit = _as(entry["as"], find(page["metrics"], entry["path"], f"claims.yaml: {entry['what']}"))
+        value, low, high, unit = _as(entry["as"], value_at(page["metrics"], entry["path"], f"claims.yaml: {entry['what']}"))
         machine = summary["provenance"].get("cpu", "")
         machine = machine if isinstance(machine, str) else ", ".join(machine)
         link = f"{entry['report']}/{entry['page']}.html"
@@ -137,7 +137,7 @@ def _as(kind: str, found) -> tuple[float, float, float, str]:
     raise ValueError(f"claims.yaml: as: {kind!r} is not known; known: points, frames_per_s, percent")
 
 
-def find(metrics, path: list, where: str):
+def value_at(metrics, path: list, where: str):
     """The metric at a path of keys; a mapping in it picks the entry of a list (or of lists in it) that has its values."""
     for step in path:
         if isinstance(step, Mapping):

@@ -82,7 +82,7 @@ def training_run(names: Mapping[str, object], recipe: str, beginning: str = ""):
     from gccpm_lib.training.run import from_parameters
 
     given = names["checkpoint_path"]
-    start = resolve(checkpoints.find(given)) if given else ""
+    start = resolve(checkpoints.find_checkpoint(given)) if given else ""
     if not given and beginning and names["from_mobilenet"] is False:
         start = checkpoint_of(names["experiment_name"], beginning)
     return from_parameters(

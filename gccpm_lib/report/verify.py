@@ -20,7 +20,7 @@ from pathlib import Path
 
 from gccpm_lib import provenance
 from gccpm_lib.datasets import coco
-from gccpm_lib.datasets.lip import find
+from gccpm_lib.datasets.lip import find_path
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.files import read_manifest, sha256
 from gccpm_lib.report.notebook import project_root
@@ -204,7 +204,7 @@ def check_scores(name: str, page: dict) -> Iterator[Check]:
 
 def _score_check(what: str, recorded: dict, file: Path, folder: Path, val_labels: str) -> Check:
     if file.suffix == ".csv":
-        main, allowed, now = "Avg.", WHOLE_PIXELS, evaluation.evaluate_lip(find(folder, "lip_val_set.csv"), file)
+        main, allowed, now = "Avg.", WHOLE_PIXELS, evaluation.evaluate_lip(find_path(folder, "lip_val_set.csv"), file)
     else:
         main, allowed = "AP", 0.01
         now = evaluation.evaluate_coco(coco.labels_file(folder, "val", val_labels), file)

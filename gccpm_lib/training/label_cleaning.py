@@ -139,10 +139,10 @@ def write_labels(
     for folder in ("train_images", "val_images"):
         place = part / "TrainVal_images" / folder
         place.parent.mkdir(parents=True, exist_ok=True)
-        link(lip.find(source, folder), place)
+        link(lip.find_path(source, folder), place)
     annotations = part / "TrainVal_pose_annotations"
     annotations.mkdir()
-    link(lip.find(source, "lip_val_set.csv"), annotations / "lip_val_set.csv")
+    link(lip.find_path(source, "lip_val_set.csv"), annotations / "lip_val_set.csv")
     write_beside(annotations / "lip_train_set.csv", "".join(map(lip.annotation_row, names, keypoints)))
     write_beside(part / COUNTS, json.dumps(counts, indent=1))
     part.rename(target)

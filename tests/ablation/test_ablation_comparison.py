@@ -102,7 +102,7 @@ def test_errors_leave_pelvis_and_spine_out():
     found[1, 1] = 6.0
     errors = ablation.cell_errors(persons, found[None], LIP)
     assert np.isnan(errors[0, [6, 7]]).all() and errors[0, 0] == pytest.approx(0.8) and errors[0, 1] == pytest.approx(1.2)
-    assert ablation.found_percent(errors) == pytest.approx(100 * 13 / 14)
+    assert ablation.pooled_percent(errors) == pytest.approx(100 * 13 / 14)
     assert ablation.scored_joints(COCO) == list(range(17))
 
 

@@ -798,7 +798,7 @@ def labelled_person(**joints) -> Person:
 
 
 def test_good_labels_have_no_problem():
-    table = coco.check_labels([labelled_person()], SIZE, COCO)
+    table = coco.label_problems([labelled_person()], SIZE, COCO)
     assert table.empty and list(table.columns) == ["row", "image_id", "annotation_id", "name", "joint", "problem"]
 
 
@@ -818,26 +818,26 @@ def test_good_labels_have_no_problem():
     ],
 )
 def test_joints_far_outside_are_found(point, problem):
-    table = coco.check_labels([labelled_person(), labelled_person(left_knee=point)], np.repeat(SIZE, 2, axis=0), COCO)
+    table = coco.label_problems([labelled_person(), labelled_person(left_knee=point)], np.repeat(SIZE, 2, axis=0), COCO)
     assert table.to_numpy().tolist() == ([[2, 139, 7, "a.jpg", "left_knee", problem]] if problem else [])
 
 
 def test_pairs_on_one_pixel_and_small_boxes_are_found():
     same = labelled_person(left_ear=(30, 30, 2), right_ear=(30, 30, 1))
     small = Person(Path("b.jpg"), np.zeros((17, 3), np.float32), (20, 10, 40, 7.9))
-    table = coco.check_labels([same, small], np.repeat(SIZE, 2, axis=0), COCO)
+    table = coco.label_problems([same, small], np.repeat(SIZE, 2, axis=0), COCO)
     assert table["problem"].tolist() == ["on the same pixel as right_ear", "box under 8 pixels on a side"]
     assert table["joint"].tolist() == ["left_ear", ""] and table["row"].tolist() == [1, 2]
     both_missing = labelled_person(left_ear=(30, 30, 0), right_ear=(30, 30, 0))
-    assert coco.check_labels([both_missing], SIZE, COCO).empty
+    assert coco.label_problems([both_missing], SIZE, COCO).empty
 
 
 def test_without_a_box_the_picture_is_the_box():
     far = Person(Path("a.jpg"), np.full((17, 3), 2, np.float32) * [1, 1, 0], None)
     far.keypoints[0] = (99, 79, 2)
-    assert coco.check_labels([far], SIZE, COCO).empty
+    assert coco.label_problems([far], SIZE, COCO).empty
     far.keypoints[0] = (100, 79, 2)
-    assert coco.check_labels([far], SIZE, COCO)["problem"].tolist() == ["outside the picture"]
+    assert coco.label_problems([far], SIZE, COCO)["problem"].tolist() == ["outside the picture"]
 
 
 # a whole small data set, and one of the official size

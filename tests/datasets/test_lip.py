@@ -218,7 +218,7 @@ def good_keypoints() -> np.ndarray:
 
 
 def test_good_labels_have_no_problem():
-    table = lip.check_labels([person(good_keypoints())], np.array([[100, 100]]))
+    table = lip.label_problems([person(good_keypoints())], np.array([[100, 100]]))
     assert isinstance(table, pd.DataFrame) and table.empty and list(table.columns) == ["row", "name", "joint", "problem"]
 
 
@@ -228,7 +228,7 @@ def test_good_labels_have_no_problem():
 def test_a_joint_far_outside_is_found(x, y, found):
     keypoints = good_keypoints()
     keypoints[4, :2] = x, y
-    table = lip.check_labels([person(good_keypoints()), person(keypoints, path="b.jpg")], np.array([[100, 100]] * 2))
+    table = lip.label_problems([person(good_keypoints()), person(keypoints, path="b.jpg")], np.array([[100, 100]] * 2))
     expected = [[2, "b.jpg", "l_knee", "far outside the picture"]] if found else []
     assert table.to_numpy().tolist() == expected
 
@@ -237,7 +237,7 @@ def test_a_pair_on_one_pixel_and_a_missing_head_are_found():
     keypoints = good_keypoints()
     keypoints[5] = keypoints[0]
     keypoints[9, 2] = 0
-    problems = lip.check_labels([person(keypoints)], np.array([[100, 100]]))
+    problems = lip.label_problems([person(keypoints)], np.array([[100, 100]]))
     assert problems["joint"].tolist() == ["r_ankle", "head_top"]
     assert "same pixel as l_ankle" in problems["problem"][0] and "not scored" in problems["problem"][1]
 
@@ -245,7 +245,7 @@ def test_a_pair_on_one_pixel_and_a_missing_head_are_found():
 def test_a_joint_in_the_corner_is_told():
     keypoints = good_keypoints()
     keypoints[3] = (0, 0, 2)
-    table = lip.check_labels([person(keypoints)], np.array([[100, 100]]))
+    table = lip.label_problems([person(keypoints)], np.array([[100, 100]]))
     assert table[["joint", "problem"]].values.tolist() == [["l_hip", "at 0, 0: a missing joint is nan"]]
 
 
@@ -271,7 +271,7 @@ def test_missing_pictures_are_told_before_anything_is_trained(tmp_path):
 def test_missing_joints_are_no_problem_wherever_they_are():
     keypoints = good_keypoints()
     keypoints[[0, 5]] = (-999, -999, 0)
-    assert lip.check_labels([person(keypoints)], np.array([[100, 100]])).empty
+    assert lip.label_problems([person(keypoints)], np.array([[100, 100]])).empty
 
 
 def test_the_shared_row_writer_writes_what_the_format_says():

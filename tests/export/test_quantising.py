@@ -81,7 +81,7 @@ from gccpm_lib.export import engines, quantising
 from gccpm_lib.recipes import LIP_MODERN
 faulthandler.enable()  # Jupyter's kernels do so too
 ir_file, folder = Path(sys.argv[1]), Path(sys.argv[2])
-recipe = engines.recipe_of(ir_file)
+recipe = engines.model_recipe(ir_file)
 first, second = (engines.OpenvinoNetwork(ir_file, recipe) for _ in range(2))
 quantising.quantise(ir_file, folder / "INT8", recipe, np.zeros((2, 64, 64, 3), np.uint8))
 del first

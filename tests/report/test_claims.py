@@ -62,7 +62,7 @@ def test_numbers_come_from_the_reports(tmp_path):
     judged = claims.judged({"measured": [entry()]}, tmp_path)
     assert judged["verdict"] == REPRODUCED and judged["numbers"][0].text() == "+1.2 points (0.5 to 2.0)"
     quick = {"n": "A", "k": 1}
-    assert claims.find({"s": [[{"n": "A", "k": 1, "ms": 50.0}], [{"n": "A", "k": 2}]]}, ["s", quick], "w")["ms"] == 50.0
+    assert claims.value_at({"s": [[{"n": "A", "k": 1, "ms": 50.0}], [{"n": "A", "k": 2}]]}, ["s", quick], "w")["ms"] == 50.0
     assert claims.judged({"measured": [entry(report="other")]}, tmp_path)["verdict"] == NOT_RUN
     with pytest.raises(ValueError, match=r"a <b> c: no 'y' in the metrics; known: x"):
         claims.judged({"measured": [entry(path=["gains", "y"])]}, tmp_path)

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 
 from gccpm_lib.report import guide
 from gccpm_lib.tools import badges
-from gccpm_lib.weight_files import SHIPPED_NETWORK, find
+from gccpm_lib.weight_files import SHIPPED_NETWORK, find_checkpoint
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "notebooks" / "guide"
@@ -82,7 +82,7 @@ def test_a_page_of_the_guide_becomes_a_page_of_the_site(tmp_path):
 
 
 def test_numbers_on_the_front_page_are_those_of_card_and_report():
-    card = find(SHIPPED_NETWORK).with_suffix(".md").read_text(encoding="utf-8")
+    card = find_checkpoint(SHIPPED_NETWORK).with_suffix(".md").read_text(encoding="utf-8")
     single, flip = re.search(r"^\| 12 limb joints \| (.*?) \| (.*?) \|", card, re.M).groups()
     report = json.loads((ROOT / "reports" / "sample" / "metrics.json").read_text(encoding="utf-8"))
     headline = report["notebooks"]["04_evaluation"]["headline"]

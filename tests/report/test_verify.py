@@ -16,7 +16,7 @@ from gccpm_lib import files, provenance
 from gccpm_lib.__main__ import main
 from gccpm_lib.checkpoints import save_checkpoint, weights_hash
 from gccpm_lib.datasets import lip
-from gccpm_lib.datasets.lip import find
+from gccpm_lib.datasets.lip import find_path
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.report import verify
 from gccpm_lib.report.pages import script_data
@@ -49,7 +49,7 @@ def project(tmp_path, monkeypatch):
 
 def write_report(root, place, weights):
     parameters = {"dataset_folder": "data/lip", "experiment_name": "sample", "num_val_persons": None}
-    scores = evaluation.evaluate_lip(find(root / "data/lip", "lip_val_set.csv"), root / place)
+    scores = evaluation.evaluate_lip(find_path(root / "data/lip", "lip_val_set.csv"), root / place)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     summary = {
         "provenance": {"commit": commit, "uncommitted_changes": False, "torch": importlib.metadata.version("torch")},

@@ -212,7 +212,7 @@ def test_a_neighbour_is_whoever_covers_most_of_the_box():
 
 def test_the_shipped_networks_card_is_of_the_shipped_file():
     for name in weight_files.shipped_networks():
-        file = weight_files.find(name)
+        file = weight_files.find_checkpoint(name)
         card = file.with_suffix(".md").read_text()
         assert hashlib.sha256(file.read_bytes()).hexdigest() in card, f"{name}: run gccpm_lib.tools.model_card again"
         about = checkpoints.read_checkpoint(name)["about"]
