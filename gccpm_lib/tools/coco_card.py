@@ -47,9 +47,10 @@ def sure_peak(errors: np.ndarray, found: np.ndarray) -> float:
     """The peak that best parts joints that are right from all others: fewest right ones below it, others from it on.
 
     errors (N, K) in tolerances, nan without a label, found (N, K, 3). A joint without a label isn't right: most are hidden
-    or outside the picture. Of several such peaks the lowest.
+    or outside the picture. Joints that the network lacks have nan as their peak. Of several such peaks the lowest.
     """
-    peaks, right = found[:, :, 2].ravel(), (errors <= 1).ravel()
+    known = ~np.isnan(found[:, :, 2])
+    peaks, right = found[:, :, 2][known], (errors <= 1)[known]
     order = np.argsort(peaks, kind="stable")
     misjudged = np.cumsum(np.where(right[order], 1, -1))  # after so many joints lie below: right ones lost, others spared
     count = int(np.argmin([0, *misjudged]))

@@ -11,6 +11,7 @@ people.
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,10 @@ BOX_MARGIN = 1.25  # COCO's boxes end at the skin; photographs in LIP's layout h
 NEAR = 0.1  # somebody is near whose box covers more than this part of a person's own
 
 
-def publish(checkpoint: str | Path, file: Path, terms: str) -> Path:
+def publish(checkpoint: str | Path, file: Path, terms: str, sure_peak: float = UNSURE) -> Path:
     """The checkpoint's network in half precision, with what led to it: file (.safetensors).
 
-    Raises ValueError where validation persons were trained on: the card's scores would be no measure of new people.
+    sure_peak: from which its joints are sure. Raises ValueError where validation persons were trained on: the card's scores would be no measure of new people.
     """
     steps = training_steps(checkpoint)
     if any(step.get("train_and_val") for step in steps):
@@ -54,7 +55,7 @@ def publish(checkpoint: str | Path, file: Path, terms: str) -> Path:
     trained_on = ", ".join(f"{name} (fingerprint {data})" for name, data in data_sets(steps).items())
     about = {"trained_on": trained_on, "terms": terms, "steps": steps}
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
-    return checkpoints.save_network(file, network, recipe, half=True, about=about)
+    return checkpoints.save_network(file, network, replace(recipe, sure_peak=sure_peak), half=True, about=about)
 
 
 def columns(distances: np.ndarray, images: np.ndarray | None = None, seed: int = 0) -> pd.DataFrame:
@@ -81,11 +82,11 @@ def pooled(
         return pd.DataFrame({"found": 100 * hits / scored, "low": low, "high": high}, index=list(groups))
 
 
-def by_peak(distances: np.ndarray, found: np.ndarray) -> pd.DataFrame:
-    """How many joints were found in percent, of those with a peak up to UNSURE and of the others."""
-    scored, sure = ~np.isnan(distances), found[:, :, 2] > UNSURE
+def by_peak(distances: np.ndarray, found: np.ndarray, sure_peak: float = UNSURE) -> pd.DataFrame:
+    """How many joints were found in percent, of those with a peak below sure_peak and of the others."""
+    scored, sure = ~np.isnan(distances), found[:, :, 2] >= sure_peak
     rows = {}
-    for name, chosen in ((f"up to {UNSURE:g}", scored & ~sure), (f"above {UNSURE:g}", scored & sure)):
+    for name, chosen in ((f"below {sure_peak:g}", scored & ~sure), (f"from {sure_peak:g} on", scored & sure)):
         hits = distances[chosen] <= 0.5
         rows[name] = len(hits), 100 * float(hits.mean()) if len(hits) else float("nan")
     return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)"])
@@ -168,7 +169,7 @@ def measure(
         "joints": {name: pooled(by_setting[name], joints, images) for name in ("single scale", "flip")},
         "directions": joint_errors.by_direction(persons, errors, recipe.skeleton),
         "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, flip, recipe.skeleton), recipe.skeleton),
-        "peaks": by_peak(by_setting["flip"], flip),
+        "peaks": by_peak(by_setting["flip"], flip, recipe.sure_peak),
         "parity": parity(flip, whole, persons),
         "num_rendered": len(strangers),
         "rendered": columns(distances(strangers, rendered_found), bootstrap.images_of(strangers)),
@@ -222,11 +223,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--terms", default="research use, as the photographs")
     parser.add_argument("--published", default="", metavar="CHECKPOINT")
     parser.add_argument("--lip", default="", metavar="FOLDER", help="LIP's own people, none of them trained on")
+    parser.add_argument("--sure-peak", type=float, default=UNSURE, metavar="P", help="as tools.coco_card.calibrate finds it")
     parser.add_argument("--folder", type=Path, default=SHIPPED)
     options = parser.parse_args(arguments)
     data = options.data.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms)
+        file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms, options.sure_peak)
         folders = options.photos, options.rendered, options.scenes, options.published, options.lip
         measured = measure(file, options.checkpoint, *folders)
         card = write_card(file.with_suffix(".md"), options.name, data, measured)
