@@ -223,12 +223,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--terms", default="research use, as the photographs")
     parser.add_argument("--published", default="", metavar="CHECKPOINT")
     parser.add_argument("--lip", default="", metavar="FOLDER", help="LIP's own people, none of them trained on")
-    parser.add_argument("--sure-peak", type=float, default=UNSURE, metavar="P", help="as tools.coco_card.calibrate finds it")
+    parser.add_argument("--sure-peak", type=float, default=UNSURE, metavar="P", help="as coco_card.calibrate finds it")
     parser.add_argument("--folder", type=Path, default=SHIPPED)
     options = parser.parse_args(arguments)
     data = options.data.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms, options.sure_peak)
+        file = Path(folder) / f"{options.name}.safetensors"
+        publish(options.checkpoint, file, options.terms, options.sure_peak)
         folders = options.photos, options.rendered, options.scenes, options.published, options.lip
         measured = measure(file, options.checkpoint, *folders)
         card = write_card(file.with_suffix(".md"), options.name, data, measured)
