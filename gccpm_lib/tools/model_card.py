@@ -47,7 +47,8 @@ NEAR = 0.1  # somebody is near whose box covers more than this part of a person'
 def publish(checkpoint: str | Path, file: Path, terms: str, sure_peak: float = UNSURE) -> Path:
     """The checkpoint's network in half precision, with what led to it: file (.safetensors).
 
-    sure_peak: from which its joints are sure. Raises ValueError where validation persons were trained on: the card's scores would be no measure of new people.
+    sure_peak: from which its joints are sure. Raises ValueError where validation persons were trained on: the card's scores
+    would be no measure of new people.
     """
     steps = training_steps(checkpoint)
     if any(step.get("train_and_val") for step in steps):
