@@ -157,7 +157,8 @@ def _swap_errors(persons: Sequence[Person], found: np.ndarray, skeleton: Skeleto
     """Smallest error (N, K) against another person of the same picture, this joint's or its flip partner's label."""
     groups = defaultdict(list)
     for row, person in enumerate(persons):
-        groups[person.image_path].append(row)
+        if person.box is not None:  # without one the whole picture is the person, and there is nobody else
+            groups[person.image_path].append(row)
     pairs = [(a, b) for rows in groups.values() for a in rows for b in rows if a != b]
     nearest = np.full(found.shape[:2], np.inf)
     if pairs:

@@ -1,6 +1,6 @@
 // The inspector, part of its module: thumbnails of all persons in a strip or a grid. Only those in sight exist.
 
-const THUMB_SIDE = 160; // pixels of a picture that is asked for
+const THUMB_SIDE = 128; // pixels of a picture that is asked for
 const THUMBS = { strip: { width: 84, height: 101, side: 76 }, grid: { width: 150, height: 168, side: 142 } }; // CSS pixels
 
 class Strip {
@@ -81,7 +81,8 @@ class Strip {
     const text = state.predicted ? fixed(value) : `${at + 1}`;
     const told = state.predicted ? `, ${state.labelled ? "error" : "score"} ${text}` : "";
     const thumb = buttonOf(text, `${state.table.names[index]}${told}`, () => this.hooks.go(at));
-    thumb.prepend(make("canvas", { width: 2 * THUMBS.grid.side, height: 2 * THUMBS.grid.side }));
+    const side = 2 * THUMBS[this.grid ? "grid" : "strip"].side;
+    thumb.prepend(make("canvas", { width: side, height: side }));
     thumb.className = error > 1 ? "thumb wrong" : "thumb";
     thumb.dataset.at = at;
     this.flag(thumb);
@@ -139,6 +140,6 @@ class Strip {
     if (!layer && !shown.truth) return;
     const spot = (joint) => ({ ...joint, x: x0 + (joint.x + 0.5 - left) * scale, y: y0 + (joint.y + 0.5 - top) * scale });
     const pose = poseOf(this.state, page, layer).map((joint) => joint && spot(joint));
-    drawPose(context, pose, table, { layer: 0, radius: this.grid ? 5 : 6.4 });
+    drawPose(context, pose, table, { layer: 0, radius: this.grid ? 5 : 3.4 });
   }
 }
