@@ -73,6 +73,8 @@ def _is_harmless(tag: str, name: str, value: str) -> bool:
         return tag == "img" and value.startswith("data:image/")
     if name == "href":
         return tag == "a" and not value.strip().lower().startswith("data:")
+    if name == "start":  # the number that a list goes on with
+        return tag == "ol"
     if name == "id":
         return tag in HEADINGS
     return name in ("class", "style", "alt", "title", "colspan", "rowspan", "width", "height", "scope", "open")

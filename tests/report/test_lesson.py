@@ -86,3 +86,7 @@ def test_a_training_s_paths_are_the_project_s(root):
     assert run.output_folder == str(root / "runs" / "explore" / "mine" / "03_train")
     assert run.checkpoint_path == str(root / "runs" / "mine" / "02_train" / "checkpoint.pt")
     assert lesson.training_run(names | {"from_mobilenet": None}, "coco-modern", "02_train").checkpoint_path == ""
+
+
+def test_exercises_keep_their_numbers():
+    assert BeautifulSoup(markdown_html("2. Make it wider."), "html.parser").ol["start"] == "2"
