@@ -21,7 +21,7 @@ from gccpm_lib.skeletons import Skeleton
 
 SHIPPED = Path(__file__).parent / "weights"
 SHIPPED_BACKBONE = SHIPPED / "mobilenet_v1_imagenet_half.safetensors"
-SHIPPED_NETWORK = "gccpm-2stage-leeds"  # what predicts where nobody names a network
+SHIPPED_NETWORK = "gccpm-2stage-lip"  # what predicts where nobody names a network
 SAID = (
     "shape",
     "recipe",

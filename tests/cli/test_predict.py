@@ -67,6 +67,7 @@ def test_a_folder_is_predicted_and_drawn(predict, pictures, capsys):
     assert cv2.imread("drawn/b.jpg").shape == (60, 40, 3)
     told = capsys.readouterr().out
     assert told.startswith("2 pictures predicted, each picture as one person, ") and told.count("\n") == 1
+    assert told.endswith("; where several people are, --boxes or --detector say whom\n")
     assert "frames/s; keypoints in predictions.csv, drawn in drawn" in told
 
 

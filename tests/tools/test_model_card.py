@@ -70,7 +70,7 @@ def test_the_card_says_what_stands_beside_it(published):
     assert "| 1 | MobileNet | photos | lip-published | 32 x 32 |" in beside and "\nPainted by *nobody*.\n" in card
     assert "3 rendered people" in card and "6 other persons" in card
     assert "LIP's own people: 3 persons of LIP's validation set" in card and "give a wide interval" in card
-    (rendered,) = re.findall(r"never seen: (.*) PCKh@0.5 Avg. with flip", card)  # the same three persons
+    (rendered,) = re.findall(r"none of them trained on: (.*) PCKh@0.5 Avg. with flip", card)  # the same three persons
     assert f"at a single scale, {rendered} with flip." in card
 
 
