@@ -3,7 +3,9 @@
 Boxes stand at the resolution that they put out (the top row is the block's own), arrows are the maps handed on.
 """
 
+import inspect
 import operator
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -87,6 +89,14 @@ def _layers_text(module: nn.Module) -> str:
         extra += f", dilation {convolution.dilation[0]}" if convolution.dilation[0] > 1 else ""
         lines.append(f"{convolution.kernel_size[0]}x{convolution.kernel_size[1]}{extra}")
     return "\n".join(lines)
+
+
+def forward_text(context: Context, channels: int = 16) -> str:
+    """The few lines in which a block computes, as they stand in the code; of a chain those of its first link."""
+    block = make_context(context, channels, "bilinear")
+    links = len(block) if isinstance(block, nn.Sequential) else 1
+    source = textwrap.dedent(inspect.getsource(type(block[0] if links > 1 else block).forward))
+    return f"# {links} of these in a row\n{source}" if links > 1 else source
 
 
 def draw(contexts: Sequence[Context], channels: int, cells: int = 32) -> Figure:

@@ -6,17 +6,20 @@ Figure 7 of the paper shows such fields; the method: Zeiler and Fergus, "Visuali
 Networks", ECCV 2014.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from gccpm_lib.datasets.records import Person
+from gccpm_lib import geometry
+from gccpm_lib.datasets.records import Person, read_person_image
+from gccpm_lib.devices import autocast
 from gccpm_lib.evaluation.bootstrap import draws
 from gccpm_lib.network import GCCPM
-from gccpm_lib.recipes import STRIDE
+from gccpm_lib.prediction.predictor import normalise, person_crops
+from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.skeletons import OCCLUDED, VISIBLE, Skeleton
 
 PATCH = 32  # pixels of a side
@@ -116,3 +119,42 @@ def chosen_elbows(persons: Sequence[Person], skeleton: Skeleton) -> dict[str, tu
             if distance > best:
                 best, found["an elbow far from everything"] = distance, (row, elbow)
     return found
+
+
+def crop_fields(
+    networks: Mapping[str, GCCPM], person: Person, joint: int, recipe: Recipe, step: int = 1, begin_alike: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A person's crop as the recipe cuts it -> each network's field of a joint, and the crop with it drawn in, RGB.
+
+    Of whole pictures (LIP) alone. Computed on the CPU in the recipe's precision; begin_alike as in `joint_maps`.
+    """
+    image = person_crops([person], recipe)[0]
+    crop = normalise(torch.from_numpy(image[None]), recipe)[0]
+    maps = joint_maps(list(networks.values()), joint, begin_alike=begin_alike)
+    with autocast(recipe.precision, "cpu"):
+        fields = dict(zip(networks, empirical_fields(maps, crop, step=step), strict=True))
+        with torch.no_grad():
+            whole = [m[0].numpy() for m in maps(crop[None])]
+    to_crop = geometry.letterbox_to_affine(read_person_image(person).shape[:2], recipe.input_size)
+    truth = geometry.apply(to_crop, person.keypoints[joint : joint + 1])[0]
+    drawn = {}
+    for (name, field), map_ in zip(fields.items(), whole, strict=True):
+        row, column = np.unravel_index(map_.argmax(), map_.shape)
+        place = STRIDE * np.array([column, row]) + (STRIDE - 1) / 2
+        drawn[name] = draw_field(image, field, place, truth)[:, :, ::-1]
+    return fields, drawn
+
+
+def field_sizes(
+    networks: Mapping[str, GCCPM], persons: Sequence[Person], recipe: Recipe, step: int = 2, begin_alike: bool = False
+) -> dict[str, tuple[float, float, float]]:
+    """By network: the mean size of the field in percent and its interval, over each person's first labelled elbow."""
+    elbows = [recipe.skeleton.find(side, "elbow") for side in ("right", "left")]
+    sizes = {name: [] for name in networks}
+    for person in persons:
+        joint = next((j for j in elbows if person.keypoints[j, 2] > 0), None)
+        if joint is not None:
+            fields, _ = crop_fields(networks, person, joint, recipe, step, begin_alike)
+            for name, field in fields.items():
+                sizes[name].append(size_percent(field))
+    return {name: mean_size(of_persons) for name, of_persons in sizes.items()}

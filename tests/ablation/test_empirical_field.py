@@ -1,5 +1,7 @@
 """Empirical receptive fields of networks small enough to know the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,16 @@ from torch import nn
 from gccpm_lib.ablation.empirical_field import (
     GREEN,
     chosen_elbows,
+    crop_fields,
     draw_field,
     empirical_fields,
+    field_sizes,
     joint_maps,
     mean_size,
     size_percent,
 )
+from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib.recipes import LIP_MODERN
 from gccpm_lib.skeletons import LIP
 
 
@@ -93,3 +99,13 @@ def test_the_elbows_that_are_asked_for():
     chosen = chosen_elbows([person(near), person(far)], LIP)
     assert chosen == {"a hidden elbow": (0, 11), "an elbow far from everything": (1, 14)}
     assert chosen_elbows([], LIP) == {}
+
+
+def test_one_persons_crop_with_its_fields_and_the_sizes_of_all(tiny_lip):
+    persons, recipe = read_lip(tiny_lip, "val"), replace(LIP_MODERN, input_size=(32, 32), precision="float32")
+    networks = {"a": lively_network(1), "b": lively_network(1, context="none")}
+    elbow = next(j for j in (11, 14) if persons[0].keypoints[j, 2] > 0)
+    fields, drawn = crop_fields(networks, persons[0], elbow, recipe)
+    assert fields["a"].shape == (4, 4) and drawn["b"].shape == (32, 32, 3)
+    sizes = field_sizes(networks, persons[:1], recipe, step=1)
+    assert sizes["a"][0] == size_percent(fields["a"])
