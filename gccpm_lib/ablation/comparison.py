@@ -32,6 +32,7 @@ from gccpm_lib.training.run import Run
 from gccpm_lib.training.start import start_network
 
 LEVEL = 0.05  # how often a whole table of differences may call one resolved that is chance in the choice of images
+JUDGED_FROM = 1000  # optimiser steps of a cell; fewer show how it is done, and what is better is not judged by them
 NO_REFINEMENT = "no refinement"
 BLOCKS = ("none", "matched", "ppm", "aspp", "ushape")
 REPEATS = 10_000  # draws: a table of many comparisons asks for p-values far below LEVEL

@@ -22,8 +22,8 @@ from gccpm_lib.prediction.predictor import normalise, person_crops
 from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.skeletons import OCCLUDED, VISIBLE, Skeleton
 
-PATCH = 32  # pixels of a side
-CHANGED = 0.1  # a map that moves by this part of its own size has changed
+PATCH = 16  # pixels of a side
+CHANGED = 0.2  # a map that moves by this part of its own size has changed
 GREEN, RED, WHITE = (60, 200, 60), (40, 40, 230), (255, 255, 255)  # BGR
 
 
@@ -118,7 +118,7 @@ def chosen_elbows(persons: Sequence[Person], skeleton: Skeleton) -> dict[str, tu
             distance = np.linalg.norm(points[labelled, :2] - points[elbow, :2], axis=1).min() / max(extent, 1)
             if distance > best:
                 best, found["an elbow far from everything"] = distance, (row, elbow)
-    return found
+    return dict(sorted(found.items()))
 
 
 def crop_fields(

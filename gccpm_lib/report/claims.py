@@ -1,7 +1,8 @@
 """The claims of the paper, one by one: reports/claims.yaml and the reports' metrics -> reports/claims.html.
 
 A verdict is computed: the interval of our number (or the number, where it has none) lies on the side that the claim
-expects, on the other side, or contains the limit. Nothing is typed but the claims and how they are tested.
+expects, on the other side, or contains the limit. A difference of which its page compared many is judged as the page did,
+by its p-value after Holm's correction and its seeds. Nothing is typed but the claims and how they are tested.
 """
 
 import json
@@ -39,9 +40,13 @@ class Number:
     expect: str
     machine: str = ""
     link: str = ""
+    p: float | None = None  # of no difference, corrected for all that the page compared
+    told: str = ""  # the page's own verdict: better, worse or not resolved
 
     def verdict(self) -> str:
-        """Where the interval lies: on the claim's side, on the other one, or on both."""
+        """Where the interval lies: on the claim's side, on the other one, or on both; or what the page's verdict says."""
+        if self.told and self.expect == "> 0":
+            return {"better": REPRODUCED, "worse": CONTRADICTED}.get(self.told, OPEN)
         sign, _, limit = self.expect.partition(" ")
         digits = len(limit.partition(".")[2])
         low, high = (round(bound, digits) if sign == "==" else bound for bound in (self.low, self.high))
@@ -60,6 +65,8 @@ class Number:
         signed = "+" if self.unit == "points" else ""
         value = f"{self.value:{signed}.{digits}f} {self.unit}".strip()
         whole = value if self.low == self.high else f"{value} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+        if self.p is not None:
+            whole += f", p {self.p:.3f} after Holm" if self.p >= 0.001 else ", p below 0.001 after Holm"
         return whole.replace("-", "\N{MINUS SIGN}")
 
 
@@ -117,11 +124,21 @@ def _measured(claim: Mapping, reports: Path) -> Iterator[Number]:
             continue  # a report that isn't there proves nothing
         summary = json.loads(file.read_text(encoding="utf-8"))
         page = summary["notebooks"].get(entry["page"], {"metrics": {}})
-        value, low, high, unit = _as(entry["as"], value_at(page["metrics"], entry["path"], f"claims.yaml: {entry['what']}"))
-        machine = summary["provenance"].get("cpu", "")
-        machine = machine if isinstance(machine, str) else ", ".join(machine)
+        found = value_at(page["metrics"], entry["path"], f"claims.yaml: {entry['what']}")
+        value, low, high, unit = _as(entry["as"], found)
+        judged = found if isinstance(found, Mapping) and "verdict" in found else {}
         link = f"{entry['report']}/{entry['page']}.html"
-        yield Number(entry["what"], value, low, high, unit, entry["expect"], machine, link)
+        expected, machine = entry["expect"], _machine(summary, page)
+        yield Number(
+            entry["what"], value, low, high, unit, expected, machine, link, judged.get("p"), judged.get("verdict", "")
+        )
+
+
+def _machine(summary: Mapping, page: Mapping) -> str:
+    """Processor and, where the page tells them, threads."""
+    cpu = summary["provenance"].get("cpu", "")
+    cpu, threads = cpu if isinstance(cpu, str) else ", ".join(cpu), page.get("provenance", {}).get("threads")
+    return f"{cpu}, {threads} thread{'s' * (threads != 1)}" if threads else cpu
 
 
 def _as(kind: str, found) -> tuple[float, float, float, str]:

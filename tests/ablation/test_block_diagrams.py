@@ -47,7 +47,5 @@ def test_drawing_has_a_panel_per_block():
 def test_the_forward_pass_is_the_codes_own():
     first = "def forward(self, x: Tensor) -> Tensor:\n    e1 = self.encoder1(x)"
     assert block_diagrams.forward_text("ushape").startswith(first)
-        "def forward(self, x: Tensor) -> Tensor:\n    e1 = self.encoder1(x)"
-    )
     assert block_diagrams.forward_text("matched").startswith("# 6 of these in a row\ndef forward")
     assert "adaptive_avg_pool2d" in block_diagrams.forward_text("ppm")

@@ -63,7 +63,7 @@ def test_batches_change_nothing_and_the_crop_stays():
 
 
 def test_sizes_and_their_interval():
-    assert size_percent(np.array([[0.05, 0.2], [0.11, 0.1]])) == 50
+    assert size_percent(np.array([[0.05, 0.3], [0.21, 0.2]])) == 50
     assert mean_size([7.0] * 5) == (7, 7, 7)
     mean, low, high = mean_size([0, 10] * 50)
     assert mean == 5 and 3.5 < low < 5 < high < 6.5  # a proportion's standard error: 10 x 0.05

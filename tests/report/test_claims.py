@@ -46,6 +46,15 @@ def test_the_verdict_of_a_claim(single, differs, verdict):
     assert claims.verdict({"differs": "smaller"} if differs else {}, numbers) == verdict
 
 
+@pytest.mark.parametrize(("told", "verdict"), [("better", REPRODUCED), ("worse", CONTRADICTED), ("not resolved", OPEN)])
+def test_of_many_differences_the_corrected_verdict_counts(tmp_path, told, verdict):
+    """The interval alone leaves zero out; after Holm's correction it may be open all the same."""
+    row = {"gain": 1.25, "low": 0.5, "high": 2.0, "p": 0.0421, "verdict": told}
+    write_report(tmp_path, {"gains": {"x": row}})
+    number = claims.judged({"measured": [entry()]}, tmp_path)["numbers"][0]
+    assert number.verdict() == verdict and number.text() == "+1.2 points (0.5 to 2.0), p 0.042 after Holm"
+
+
 def write_report(folder: Path, metrics: dict) -> None:
     (folder / "mine").mkdir()
     summary = {"notebooks": {"05": {"metrics": metrics}}, "provenance": {"cpu": "A & B"}}
