@@ -293,8 +293,10 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
+        free = shutil.disk_usage(path.parent).free  # with what was written so far: PyTorch's error doesn't say why
+        reason = f"it stopped with {free:,} bytes free on the disk" if isinstance(error, RuntimeError) else error
         beside.unlink(missing_ok=True)
-        raise OSError(f"{path}: could not be written ({error}); the checkpoint before is untouched") from error
+        raise OSError(f"{path}: could not be written ({reason}); the checkpoint before is untouched") from error
     if zipfile.is_zipfile(path):  # whole: the table of contents stands at the end
         previous = previous_of(path)
         previous.unlink(missing_ok=True)

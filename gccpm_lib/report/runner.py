@@ -6,6 +6,7 @@ doit runs a task per notebook, one per page and one for the index page.
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -177,7 +178,9 @@ class Progress(ZeroReporter):
         if isinstance(fail, UnmetDependency):
             print(f"{task.name}: not run, since a notebook that it needs failed", flush=True)
         elif not isinstance(fail, TaskFailed):  # a failed notebook has had its line already
-            print(f"{task.name}: {fail.get_msg()}", file=sys.stderr, flush=True)
+            *_, said = told = fail.get_msg().strip().splitlines()
+            told = [said] if re.match(r"\w*Error: \[Errno", said) else told  # a full disk is nobody's mistake: no traceback
+            print(f"{task.name}: " + "\n".join(told), file=sys.stderr, flush=True)
 
 
 def run_all(root: Path, profile: Profile) -> bool:
