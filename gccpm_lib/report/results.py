@@ -62,10 +62,10 @@ def failure_of(notebook: Mapping) -> str:
 
 
 def links(root: Path, profile: Profile, name: str, folder: Path) -> dict[str, str]:
-    """Where a page leads besides its neighbours: its notebook, the paper, the card of the network that ships, the log."""
+    """Where a page leads besides its neighbours: its notebook, the paper, the cards of the networks, the log."""
     places = {
         "notebook": source_notebook(root, profile, name),
-        "card of the network that ships": root / "gccpm_lib" / "weights" / "gccpm-2stage-leeds.md",
+        "cards of the networks that ship": root / "gccpm_lib" / "weights" / "README.md",
         "log of experiments": root / "reports" / "EXPERIMENTS.md",
     }
     found = {what: Path(os.path.relpath(path, folder)).as_posix() for what, path in places.items() if path.is_file()}
