@@ -20,7 +20,7 @@ from gccpm_lib.report.notebook import RECORD_TYPE
 from gccpm_lib.report.profiles import has_tag, read_parameters
 from gccpm_lib.report.sanitise import harmless, markdown_html
 from gccpm_lib.show import inspector_files
-from gccpm_lib.show.inspector_files import INSPECTOR_TYPE
+from gccpm_lib.show.inspector_files import INSPECTOR_TYPE, STILL
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PICTURE_LIMIT_BYTES = 300_000
@@ -28,6 +28,7 @@ PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a
 # Cells: their values stand in the table of parameters; Colab alone needs it; the page has its own first screen.
 UNSHOWN = ("injected-parameters", "launch", "first-screen")
 ANSWER_LIMIT_BYTES = 80_000  # the picture under the title: it stands in the page once more
+STILL_LIMIT_BYTES = 60_000  # the picture in an inspector's place, for browsers without JavaScript
 FEW_COLOURS = 4096  # a chart has fewer, a photo has more
 LAUNCH_LINKS_NOWHERE = r"^\[!\[.*OWNER/REPOSITORY.*$"  # badges, as long as the repository has no public address
 NO_PICTURES = "*No pictures are shown here: this data set's may not be published, or it has none of this kind.*"
@@ -195,8 +196,9 @@ def _clean_output(output: nbformat.NotebookNode, limit: int) -> nbformat.Noteboo
     if RECORD_TYPE in data or any("widget-view" in kind for kind in data) or _is_blank("".join(data.get("text/html", "x"))):
         return None
     if "image/png" in data:
+        about = output.metadata["image/webp"] = output.metadata.get("image/png", {})
+        limit = min(limit, STILL_LIMIT_BYTES) if about.get(STILL) else limit
         data["image/webp"] = base64.b64encode(_webp(base64.b64decode("".join(data.pop("image/png"))), limit)).decode()
-        output.metadata["image/webp"] = output.metadata.get("image/png", {})
     return output
 
 

@@ -18,7 +18,8 @@ from gccpm_lib.datasets.records import Person
 from gccpm_lib.extras import extra
 from gccpm_lib.show import inspector_data, inspector_files, label_editor
 from gccpm_lib.show.inspector_data import Collection, Heatmaps
-from gccpm_lib.show.inspector_files import INSPECTOR_TYPE
+from gccpm_lib.show.inspector_files import INSPECTOR_TYPE, STILL
+from gccpm_lib.show.inspector_still import still_png
 from gccpm_lib.show.label_editor import LabelEditor
 from gccpm_lib.skeletons import Skeleton
 
@@ -64,6 +65,18 @@ class Inspector(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         plain = f"Keypoint inspector of {len(self.collection.persons):,} persons; run the cell to use it"
         return {**data, "text/plain": plain, INSPECTOR_TYPE: self.report_data()}, metadata
+
+    def _ipython_display_(self, **kwargs) -> None:
+        """The widget, and behind it an output of its own with a still picture, which the live widget hides (inspector.css).
+
+        JupyterLab has no second choice for a widget that is gone: a PNG in the widget's own output would never be seen.
+        """
+        from IPython.display import Image, display
+
+        data, metadata = self._repr_mimebundle_(**kwargs)
+        display(data, metadata=metadata, raw=True)
+        if still := still_png(self.collection):
+            display(Image(data=still, format="png", alt=data["text/plain"], metadata={STILL: True}))
 
     def _write_marked(self, _change) -> None:
         if self.marked_csv:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 INSPECTOR_TYPE = "application/vnd.gccpm.inspector+json"  # media type of what a displayed inspector leaves in a notebook
+STILL = "inspector_still"  # marks, in the picture's metadata, the output that stands in for one
 PARTS = ("inspector_sources", "inspector_drawing", "inspector_stage", "inspector_controls", "inspector_strip")
 PARTS += ("inspector_editor", "inspector")  # in this order one module
 SOURCES = Path(__file__).resolve().parent

@@ -15,6 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import noise_picture, write_coco, write_lip
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from gccpm_lib.datasets.coco import read_coco
@@ -24,7 +25,8 @@ from gccpm_lib.report import pages
 from gccpm_lib.show import inspector_data, inspector_files
 from gccpm_lib.show.inspector import answer, inspect
 from gccpm_lib.show.inspector_data import collect, examples, report_data
-from gccpm_lib.show.inspector_files import INSPECTOR_TYPE
+from gccpm_lib.show.inspector_files import INSPECTOR_TYPE, STILL
+from gccpm_lib.show.inspector_still import still_png
 from gccpm_lib.skeletons import COCO, LIP
 
 ROOT = Path(__file__).parents[2]
@@ -290,6 +292,27 @@ def test_a_page_carries_the_data_as_data_and_the_module_once():
     assert allowed == [f"'{pages.script_hash(script)}'" for script in programs]
 
 
+def test_a_page_shows_the_still_picture_where_scripts_dont_run(persons):
+    picture = {"image/png": base64.b64encode(still_png(collect(persons, LIP))).decode()}
+    output = new_output("display_data", picture, metadata={"image/png": {STILL: True, "alt": "Keypoint inspector"}})
+    (image,) = BeautifulSoup(page_of(output), "html.parser").select("main img")
+    assert image.parent.parent.name == "noscript" and image["src"].startswith("data:image/webp;base64,")
+
+
+def test_the_still_picture_has_labels_above_and_the_first_predictions_below(persons):
+    found = off_by(persons, 0, 5, 10, 20)
+    found[3] = np.nan
+    persons[1].image_path.unlink()
+    labels, both = (
+        cv2.imdecode(np.frombuffer(still_png(collection), np.uint8), cv2.IMREAD_COLOR)
+        for collection in (collect(persons, LIP), collect(persons, LIP, {"a": found, "b": found}))
+    )
+    assert labels.shape[1] == both.shape[1] and 1.9 < both.shape[0] / labels.shape[0] < 2.1
+    for person in persons[:1] + persons[2:]:
+        person.image_path.unlink()
+    assert still_png(collect(persons, LIP)) is None
+
+
 def test_pages_without_an_inspector_stay_as_they_were():
     html = page_of(new_output("display_data", {WIDGET_TYPE: {"model_id": "x"}, "text/plain": "0%| bar"}))
     assert html.count("<script") == 1 and "gccpm-inspector" not in html and "0%| bar" not in html
@@ -312,7 +335,11 @@ def test_an_executed_notebook_carries_the_examples_and_little_else(tmp_path, mon
     notebook = new_notebook(cells=[new_code_cell(source)])
     NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     notebook = nbformat.reads(nbformat.writes(notebook), as_version=4)
-    data = notebook.cells[0].outputs[0].data
+    live, still = notebook.cells[0].outputs
+    data = live.data
     assert len(data[INSPECTOR_TYPE]["examples"]) == 3 and WIDGET_TYPE in data
+    assert still.metadata["image/png"][STILL] and len(still.data["image/png"]) < 300_000
+    exported = BeautifulSoup(HTMLExporter().from_notebook_node(notebook)[0], "html.parser")
+    assert [image["src"][:22] for image in exported.select("main img")] == ["data:image/png;base64,"]
     assert "run the cell to use it" in data["text/plain"]
     assert len(json.dumps(notebook.metadata.get("widgets", {}))) < 100_000

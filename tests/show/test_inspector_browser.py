@@ -530,6 +530,33 @@ def test_live_in_jupyterlab_it_pages_filters_and_writes_marks(browser, lab):
     page.close()
 
 
+@pytest.mark.slow
+def test_a_notebook_reopened_without_its_kernel_shows_a_still_picture(browser, lab):
+    folder, address = lab
+    write_lip(folder / "still")
+    source = (
+        "from gccpm_lib.datasets.lip import read_lip\nfrom gccpm_lib.show.inspector import inspect\n"
+        "from gccpm_lib.skeletons import LIP\ninspect(read_lip('still', 'val'), LIP)"
+    )
+    page = run_all(browser, lab, "still.ipynb", source)
+    still = page.locator(".jp-RenderedImage img")
+    expect(still).to_have_count(1)
+    expect(still).to_be_hidden()  # the live inspector is there
+    page.keyboard.press("Control+s")
+    for _ in range(100):
+        outputs = nbformat.read(folder / "still.ipynb", as_version=4).cells[0].outputs
+        if outputs:
+            break
+        time.sleep(0.1)
+    page.close()
+    saved = new_notebook(cells=[new_code_cell(source, outputs=outputs)])  # no widget's state, no kernel
+    nbformat.write(saved, folder / "again.ipynb")
+    page = browser.new_page()
+    page.goto(address.format("again.ipynb"))
+    expect(page.locator(".jp-RenderedImage img")).to_be_visible(timeout=90_000)
+    page.close()
+
+
 PAGING = """async (place) => {
   const root = document.querySelector(".gccpm-inspector"), number = root.querySelector(".pager input");
   const shown = (from) => new Promise((resolve) => {
