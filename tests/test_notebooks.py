@@ -87,14 +87,15 @@ def test_the_converted_labels_are_those_of_the_official_file(project):
     assert all((a.keypoints == b.keypoints).all() for a, b in zip(official, converted, strict=True))
 
 
-def test_metrics_have_the_form_of_the_committed_sample_report(project):
+def test_metrics_of_the_committed_sample_report_are_still_made(project):
+    """By name; pages, claims and cards read them. What a notebook measures beside them may be newer than the report."""
     tiny, sample = (
         json.loads((root / "reports" / name / "metrics.json").read_text())["notebooks"]
         for root, name in ((project, "tiny"), (ROOT, "sample"))
     )
     for name in tiny:
-        assert tiny[name]["metrics"].keys() == sample[name]["metrics"].keys(), name
-        assert tiny[name]["headline"].keys() == sample[name]["headline"].keys()
+        assert sample[name]["metrics"].keys() <= tiny[name]["metrics"].keys(), name
+        assert sample[name]["headline"].keys() == tiny[name]["headline"].keys(), name
 
 
 def test_second_run_runs_nothing_and_is_quick(project, monkeypatch, capfd):

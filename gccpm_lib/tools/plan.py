@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from gccpm_lib.datasets.records import DataError, Person, Skip, picture_sizes
-from gccpm_lib.devices import choose
+from gccpm_lib.devices import choose, training_settings
 from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader, samples_per_second
 from gccpm_lib.network import count_parameters
@@ -91,7 +91,8 @@ def plan_training(root: Path, profile: Profile, page: str, settings: Sequence[st
     device = "cpu" if _device_problems(run) else choose(run.device)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            measured = measure(replace(run, output_folder=folder, device=device), recipe, persons, num_steps)
+            with training_settings(device, run.deterministic):  # as the training computes
+                measured = measure(replace(run, output_folder=folder, device=device), recipe, persons, num_steps)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: memory, or a device that can't do it
             found.problems.append(f"a training step fails: {' '.join(str(error).split())}")
             return found
@@ -217,7 +218,10 @@ def measure(run: Run, recipe: Recipe, persons: Sequence[Person], num_steps: int)
         per_image = min(seconds(probe, 2)) / probe
         batch_size = max(1, min(batch_size, int(LONGEST_S / num_steps / per_image)))
     times = seconds(batch_size, num_steps + 1)[1:]  # the first step warms up
-    predictor, some = PosePredictor(state.kept_network, recipe, device=run.device), list(persons[:4])
+    precision = "float32" if kind == "cpu" else recipe.precision
+    predictor = PosePredictor(state.kept_network, recipe, device=run.device, precision=precision)
+    some = list(persons[: 4 if kind == "cpu" else 64])
+    predictor.predict_persons(some[:2])  # warms up
     started = time.perf_counter()
     predictor.predict_persons(some)
     validated_per_s = len(some) / (time.perf_counter() - started)
