@@ -110,19 +110,22 @@ def record_metrics(
     about: Mapping[str, str] | None = None,
     answer: str = "",
     picture: str = "",
+    layout: str = "",
 ) -> None:
     """A notebook's numbers, with where they come from -> into the notebook, and <run_folder>/metrics/<notebook>.json.
 
     headline: label -> number, in the order of the index page's cards; metrics: nested dicts and lists of numbers,
     texts, NumPy values (NaN is written as null). Name times so that they end in "_s". about: what the page's heading says,
     such as {"data": ..., "network": ...}, Markdown. answer: the finding in one sentence with its number, Markdown, and
-    picture, the name of a figure shown by `show_figure`: both stand under the title. ValueError on other types.
+    picture, the name of a figure shown by `show_figure`: both stand under the title. layout: of the data, "lip" or "coco",
+    so that the page leaves out cells that are tagged with the other one. ValueError on other types.
     """
     content = {
         "headline": _plain(headline, "headline"),
         "metrics": _plain(metrics, "metrics"),
         "about": _plain(about or {}, "about"),
         "answer": {"text": answer, "picture": picture} if answer else {},
+        "layout": layout,
         "provenance": provenance.describe(project_root()),
     }
     file = Path(run_folder) / "metrics" / f"{notebook}.json"

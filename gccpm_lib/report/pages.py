@@ -27,6 +27,7 @@ PICTURE_LIMIT_BYTES = 300_000
 PICTURES_LIMIT_BYTES = 2_000_000  # all of a page together, before base64 adds a third
 # Cells: their values stand in the table of parameters; Colab alone needs it; the page has its own first screen.
 UNSHOWN = ("injected-parameters", "launch", "first-screen")
+LAYOUTS = ("lip", "coco")  # tags of cells about data in one layout alone; see `notebook.record_metrics`
 ANSWER_LIMIT_BYTES = 80_000  # the picture under the title: it stands in the page once more
 STILL_LIMIT_BYTES = 60_000  # the picture in an inspector's place, for browsers without JavaScript
 FEW_COLOURS = 4096  # a chart has fewer, a photo has more
@@ -37,6 +38,13 @@ SHOWN_TYPES = (
     *("image/webp", "image/png", "image/jpeg", "text/latex", "text/plain"),
 )
 NOTHING_TOLD = {"facts": {}, "links": {}, "failed_page": "", "record": None}
+
+
+def record_of(notebook: Mapping) -> dict:
+    """What a notebook recorded last: headline, metrics, about, layout, provenance; {} where it recorded nothing."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    found = [output["data"][RECORD_TYPE] for output in outputs if RECORD_TYPE in output.get("data", {})]
+    return {**found[-1], "headline": dict(found[-1].get("headline", {}))} if found else {}
 
 
 def introduction(notebook: Mapping) -> tuple[str, str]:
@@ -134,7 +142,9 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     """A copy with what the page shows: no progress bars, parameters as rows, small pictures with alt texts."""
     rows = parameter_rows(notebook, where)
     notebook = nbformat.reads(json.dumps(notebook), as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if not any(has_tag(cell, tag) for tag in UNSHOWN)]
+    layout = record_of(notebook).get("layout")
+    unshown = {*UNSHOWN, *(LAYOUTS if layout else ())} - {layout}
+    notebook.cells = [cell for cell in notebook.cells if not any(has_tag(cell, tag) for tag in unshown)]
     _say_where_pictures_lack(notebook.cells)
     pictures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ()))
     limit = min(PICTURE_LIMIT_BYTES, PICTURES_LIMIT_BYTES // max(pictures, 1))

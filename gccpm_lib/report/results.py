@@ -15,7 +15,7 @@ from nbconvert.filters import strip_ansi
 
 from gccpm_lib.files import write_beside
 from gccpm_lib.report import pages
-from gccpm_lib.report.notebook import RECORD_TYPE
+from gccpm_lib.report.pages import record_of
 from gccpm_lib.report.profiles import Profile, read_notebook, run_files, source_notebook
 
 STATUS_WORDS = {
@@ -35,13 +35,6 @@ def read_published(root: Path, source: Path) -> dict:
     text = json.dumps(read_notebook(source), ensure_ascii=False)
     text = text.replace(f"{root}/", "")
     return json.loads(text.replace(f"{Path.home()}/", "~/") if Path.home().name else text)
-
-
-def record_of(notebook: Mapping) -> dict:
-    """What a notebook recorded last: headline, metrics, about, provenance; {} where it recorded nothing."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
-    found = [output["data"][RECORD_TYPE] for output in outputs if RECORD_TYPE in output.get("data", {})]
-    return {**found[-1], "headline": dict(found[-1].get("headline", {}))} if found else {}
 
 
 def page_record(name: str, entry: Mapping) -> dict:

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from gccpm_lib.report import lesson, pages
-from gccpm_lib.report.notebook import record_metrics, run_folder
+from gccpm_lib.report.notebook import RECORD_TYPE, record_metrics, run_folder
 from gccpm_lib.report.sanitise import markdown_html
 
 
@@ -66,6 +66,20 @@ def test_a_page_has_answer_and_picture_between_its_title_and_its_question():
     assert answer["class"] == ["answer"] and answer.p.get_text() == "It is 4 ."
     assert answer.img["alt"] == "Red" and answer.img["src"].startswith("data:image/webp;base64,")
     assert answer.find_next("p", string="Why?") and "first_screen" not in soup.main.get_text()
+
+
+@pytest.mark.parametrize(("layout", "told"), [("lip", "Heads."), ("coco", "Areas."), ("", "Heads.Areas.")])
+def test_a_page_leaves_out_what_is_about_the_other_layout(layout, told):
+    record = new_output("display_data", {RECORD_TYPE: {"layout": layout}})
+    cells = [
+        new_markdown_cell("# Title"),
+        new_code_cell("a = 1", metadata={"tags": ["parameters"]}),
+        new_markdown_cell("Heads.", metadata={"tags": ["lip"]}),
+        new_markdown_cell("Areas.", metadata={"tags": ["coco"]}),
+        new_code_cell("", outputs=[record]),
+    ]
+    soup = BeautifulSoup(pages.page_html(new_notebook(cells=cells), "demo", {"title": "T", "report": "R"}), "html.parser")
+    assert "".join(p.get_text() for p in soup.select("main .prose p")) == told
 
 
 def test_an_answer_is_folded_and_its_text_is_markdown():
