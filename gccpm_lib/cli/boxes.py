@@ -7,7 +7,6 @@ else by image id: a picture's name, with or without its suffix, or the number th
 
 import contextlib
 import http.client
-import math
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,9 @@ from torch import nn
 
 from gccpm_lib import checkpoints
 from gccpm_lib.cli.inputs import Frame, Source
-from gccpm_lib.datasets.coco_boxes import box_numbers, known_size, label_extents
-from gccpm_lib.datasets.coco_labels import PERSON, Labels, load_labels, read_json, stack_keypoints
+from gccpm_lib.datasets.coco_boxes import box_numbers, known_extents, known_size
+from gccpm_lib.datasets.coco_detections import detection_rows, finite_score
+from gccpm_lib.datasets.coco_labels import PERSON, Labels, load_labels, read_json
 from gccpm_lib.datasets.picture_names import bare, near_miss
 from gccpm_lib.datasets.records import DataError, Person
 
@@ -64,21 +64,21 @@ def read_boxes(path: str | Path, sources: Sequence[Source], min_score: float = 0
     """
     content = read_json(path)
     labels = None if isinstance(content, list) else load_labels(path)
-    rows = list(_result_rows(path, content) if labels is None else _label_rows(labels))
+    rows = list(_persons(path, content) if labels is None else _label_rows(labels))
     numbers, kinds = _numbers(sources), {source.name: source.kind for source in sources}
     found, ids, full_names = {}, {}, {}
     for where, row in rows:
-        full_name = row["file_name"] if "file_name" in row else numbers.get(row["image_id"], "")
+        full_name = row["file_name"] if isinstance(row.get("file_name"), str) else numbers.get(row["image_id"], "")
         name = bare(full_name)
         if name not in kinds or row["score"] < min_score:
             continue
         if full_names.setdefault(name, full_name) != full_name:
             raise DataError(f"{where}: {full_names[name]} and {full_name} have the same name; rename one of the pictures")
-        frame = None if kinds[name] == "picture" else _whole_number(where, row, "frame")
+        frame = None if kinds[name] == "picture" else _frame(where, row)
         found.setdefault((name, frame), []).append((*box_numbers(where, row.get("bbox")), row["score"]))
         ids[name] = row.get("image_id")
     if not found:
-        near = near_miss(sources[0].name, (bare(row.get("file_name", "")) for _, row in rows))
+        near = near_miss(sources[0].name, (bare(str(row.get("file_name", ""))) for _, row in rows))
         raise DataError(
             f"{path}: no box with a score of {min_score:g} or more for {sources[0].name}{near} or any other input; boxes "
             "of persons (category_id 1) are matched by file_name, or by image_id where it is the picture's name or number"
@@ -90,9 +90,7 @@ def read_boxes(path: str | Path, sources: Sequence[Source], min_score: float = 0
 
 def _labelled(labels: Labels, sources: Sequence[Source], ids: dict[str, int]) -> dict[str, Person]:
     """What the label file says about the frame of each picture whose image it knows."""
-    jointed, extents = [a for a in labels.annotations if a.get("keypoints")], {}
-    with contextlib.suppress(DataError):  # joints aren't needed here, and are checked where they are
-        extents = label_extents(labels, jointed, stack_keypoints(labels, jointed))
+    extents = known_extents(labels)
     return {
         source.name: Person(
             Path(source.path),
@@ -122,28 +120,17 @@ def _numbers(sources: Sequence[Source]) -> dict[int | str, str]:
     return names
 
 
-def _result_rows(path: str | Path, rows: list) -> Iterator[tuple[str, dict]]:
+def _persons(path: str | Path, rows: list) -> Iterator[tuple[str, dict]]:
     """Place (for messages) and row of every person in a results file, with a score."""
-    for number, row in enumerate(rows, 1):
-        where = f"{path}, row {number}"
-        if not isinstance(row, dict) or not isinstance(row.get("file_name", ""), str):
-            raise DataError(f"{where}: no row with a bbox and a file_name or image_id; write it again")
-        if "file_name" not in row and not isinstance(row.get("image_id"), str):
-            _whole_number(where, row, "image_id")
-        score = row.get("score", 1.0)
-        if type(score) not in (int, float) or not math.isfinite(score):
-            raise DataError(f"{where}: score {score!r} is not a finite number; correct or remove it")
+    for where, row in detection_rows(path, rows):
         if row.get("category_id", PERSON) == PERSON:
-            yield where, {**row, "score": float(score)}
+            yield where, {**row, "score": finite_score(where, {"score": 1.0} | row)}
 
 
-def _whole_number(where: str, row: dict, key: str) -> int:
-    if type(row.get(key)) is not int:
-        raise DataError(
-            f"{where}: {key} {row.get(key)!r} is not a whole number; write it again with bbox, "
-            "file_name or image_id, and for videos frame (from 0)"
-        )
-    return row[key]
+def _frame(where: str, row: dict) -> int:
+    if type(row.get("frame")) is not int:
+        raise DataError(f"{where}: frame {row.get('frame')!r} is not a whole number; number a video's frames from 0")
+    return row["frame"]
 
 
 def _label_rows(labels: Labels) -> Iterator[tuple[str, dict]]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from gccpm_lib.cli.boxes import number_of
 from gccpm_lib.cli.inputs import PICTURES, VIDEOS, Source
-from gccpm_lib.datasets.coco_results import PERSON
+from gccpm_lib.datasets.coco_labels import PERSON
+from gccpm_lib.datasets.lip import prediction_row
 from gccpm_lib.skeletons import LIP, UNSURE, Skeleton
 
 
@@ -158,7 +159,7 @@ class Results(contextlib.AbstractContextManager):
             return
         for person, (keypoints, score) in enumerate(zip(predicted.keypoints, predicted.scores, strict=True)):
             if self.submission:
-                yield _csv_line([predicted.source.name, *np.rint(keypoints[:, :2]).astype(int).ravel().tolist()])
+                yield prediction_row(predicted.source.name, keypoints)
                 continue
             moment = ["", ""] if predicted.number is None else [predicted.number, round(predicted.time, 6)]
             track = predicted.track_ids[person] if predicted.track_ids else ""

@@ -7,7 +7,6 @@ The label file may have the official or the converted form (see coco_labels) and
 nested (see coco_folders). Coordinates are image pixels as in the file, x right, y down; boxes are x, y, width, height.
 """
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 
 from gccpm_lib.datasets.coco_boxes import box_numbers, check_box, framed, known_size, label_extents
 from gccpm_lib.datasets.coco_checks import label_problems
-from gccpm_lib.datasets.coco_folders import labels_file, picture_paths
+from gccpm_lib.datasets.coco_detections import read_detections
+from gccpm_lib.datasets.coco_folders import labels_file, picture_paths, record_pictures
 from gccpm_lib.datasets.coco_labels import (
     PERSON,
     Labels,
@@ -24,7 +24,7 @@ from gccpm_lib.datasets.coco_labels import (
     check_joints,
     joint_names,
     load_labels,
-    read_json,
+    official,
     stack_keypoints,
 )
 from gccpm_lib.datasets.coco_results import result_rows, write_converted, write_results
@@ -36,7 +36,7 @@ from gccpm_lib.datasets.corrections import (
     read_corrections,
     split_names,
 )
-from gccpm_lib.datasets.picture_names import ImageNames, bare
+from gccpm_lib.datasets.picture_names import bare
 from gccpm_lib.datasets.records import DataError, Person, Skip, noted
 from gccpm_lib.skeletons import Skeleton
 
@@ -71,8 +71,8 @@ def read_coco(
     if not kept:
         raise DataError(f"{file.path}: no person with a labelled keypoint inside; name another label file")
     extents = label_extents(file, kept, points)
-    boxes = [check_box(file.where(a), a.get("bbox"), framed(_image(file, a), extents)) for a in kept]
-    paths = _picture_paths(file, dataset_folder, split, kept)
+    boxes = [check_box(file.where(a), a.get("bbox"), framed(file.image(a), extents)) for a in kept]
+    paths = record_pictures(file, dataset_folder, split, kept)
     rows = zip(paths, points, boxes, kept, strict=True)
     persons = [_person(file, *row, extents) for row in rows]
     _, changes = split_names(labels)
@@ -92,7 +92,7 @@ def _person(file: Labels, path: Path, keypoints: np.ndarray, box: tuple, annotat
         annotation["image_id"],
         annotation["id"],
         _area(file, annotation),
-        picture_size=known_size(_image(file, annotation)),
+        picture_size=known_size(file.image(annotation)),
         label_extent=extents[annotation["image_id"]],
     )
 
@@ -103,36 +103,11 @@ def _good(file: Labels, annotations: list[dict], dataset_folder, split: str, ski
     for a in annotations:
         with noted(skipped, file.where(a)):
             points = stack_keypoints(file, [a])
-            check_box(file.where(a), a.get("bbox"), framed(_image(file, a), label_extents(file, [a], points)))
+            check_box(file.where(a), a.get("bbox"), framed(file.image(a), label_extents(file, [a], points)))
             _area(file, a)
-            good.append((a, *_picture_name(file, a)))
+            good.append((a, *file.picture_name(a)))
     paths = picture_paths(file.path, dataset_folder, split, {name: owner for _, name, owner in good}, skipped)
     return [a for a, name, _ in good if name in paths]
-
-
-def _image(file: Labels, record: dict) -> dict | None:
-    return None if file.images is None else file.images[record["image_id"]]
-
-
-def _picture_paths(file: Labels, dataset_folder: str | Path, split: str, records: list[dict]) -> list[Path]:
-    """The picture of every annotation or detection."""
-    names, owners = [], {}
-    for record in records:
-        name, owner = _picture_name(file, record)
-        names.append(name)
-        owners.setdefault(name, owner)
-    paths = picture_paths(file.path, dataset_folder, split, owners)
-    return [paths[name] for name in names]
-
-
-def _picture_name(file: Labels, record: dict) -> tuple[str, str]:
-    """Relative file name, and what it belongs to, for messages."""
-    if file.images is None:
-        return record["image_path"], f"annotation row {record['row']}"
-    owner, name = f"image {record['image_id']}", file.images[record["image_id"]].get("file_name")
-    if not isinstance(name, str):
-        raise DataError(f"{file.path}, {owner}: no file_name; add it, or remove the image")
-    return name, owner
 
 
 def _area(file: Labels, annotation: dict) -> float | None:
@@ -157,7 +132,7 @@ def read_truth(
     file, an unknown image, areas that are all 0, and an annotation without area, keypoints of the right length or a box
     (which is left out where there is a list to note it in).
     """
-    file = _official(load_labels(labels_file(dataset_folder, split, labels), skipped), "evaluated against")
+    file = official(load_labels(labels_file(dataset_folder, split, labels), skipped), "evaluated against")
     chosen = file.images.keys() if image_ids is None else dict.fromkeys(map(int, image_ids))
     strangers = [image_id for image_id in chosen if image_id not in file.images]
     if strangers:
@@ -187,7 +162,7 @@ def _corrected_truth(file: Labels, annotations: list[dict], path: Path) -> list[
         own[correction.key].append(correction)
     result, joints = [], joint_names(file)
     for a in annotations:
-        mended = own.get((bare(_picture_name(file, a)[0]), a["id"]), [])
+        mended = own.get((bare(file.picture_name(a)[0]), a["id"]), [])
         if mended:
             points = np.reshape(np.array(a["keypoints"], np.float32), (-1, 3))
             is_rejected = any(not correction.joint for correction in mended)
@@ -205,12 +180,6 @@ def _is_good_truth(file: Labels, annotation: dict, skipped: list[Skip]) -> bool:
     return False
 
 
-def _official(file: Labels, purpose: str) -> Labels:
-    if file.images is None:
-        raise DataError(f"{file.path}: a converted file has no image ids to be {purpose}; name the official label file")
-    return file
-
-
 def _truth_row(file: Labels, annotation: dict, num_keypoints: int) -> dict:
     area = _area(file, annotation)
     if area is None:
@@ -225,70 +194,3 @@ def _truth_row(file: Labels, annotation: dict, num_keypoints: int) -> dict:
         "keypoints": annotation["keypoints"],
         "num_keypoints": num_keypoints,
     }
-
-
-def read_detections(
-    path: str | Path,
-    dataset_folder: str | Path,
-    split: str,
-    labels: str = "",
-    min_score: float = 0.0,
-    skipped: list[Skip] | None = None,
-) -> list[Person]:
-    """A detector's COCO results file -> persons in file order: box, box_score, image_id; keypoints are zeros (K, 3).
-
-    The file is [{"image_id" or "file_name", "category_id", "bbox", "score"}]; only persons are read, by the label file's
-    number for them or COCO's 1, and only scores of at least min_score. Raises DataError naming the row (counted from 1)
-    and the image; with a list of skipped rows, bad ones are added to it instead.
-    """
-    file = _official(load_labels(labels_file(dataset_folder, split, labels), skipped), "detected in")
-    jointed = [a for a in file.annotations if a.get("keypoints")]
-    extents = {}
-    with contextlib.suppress(DataError):  # bad labels: told by whoever reads them
-        extents = label_extents(file, jointed, stack_keypoints(file, jointed))
-    names, found, rows = ImageNames(file.images), [], _detected_rows(path, skipped)
-    numbers = [row.get("category_id") for _, row in rows]
-    person = next((number for number in reversed(file.person_numbers) if number in numbers), file.person_numbers[0])
-    for where, row in rows:
-        if row.get("category_id") not in (None, person):
-            continue
-        with noted(skipped, where):
-            if type(row.get("score")) not in (int, float) or not -1e9 < row["score"] < 1e9:
-                raise DataError(f"{where}: no finite score; write the detector's score into every row")
-            image_id = names.id_of(row)
-            if image_id is None:
-                raise DataError(f"{where}: {names.strange(row)} is not in {file.path}; remove it, or name its labels")
-            if row["score"] >= min_score:
-                box = check_box(where, row.get("bbox"), framed(file.images[image_id], extents))
-                found.append(({**row, "image_id": image_id}, box))
-    if not found:
-        others = sorted({str(number) for number in numbers} - {str(person), "None"})[:5]
-        said = f" (a person is category_id {person}, there are {', '.join(others)})" if others else ""
-        raise DataError(f"{path}: no person with a score of {min_score} or more inside{said}; detect persons first")
-    paths = _picture_paths(file, dataset_folder, split, [row for row, _ in found])
-    return [
-        Person(
-            path,
-            np.zeros((file.num_joints, 3), np.float32),
-            box,
-            row["image_id"],
-            box_score=float(row["score"]),
-            picture_size=known_size(file.images[row["image_id"]]),
-            label_extent=extents.get(row["image_id"]),
-        )
-        for path, (row, box) in zip(paths, found, strict=True)
-    ]
-
-
-def _detected_rows(path: str | Path, skipped: list[Skip] | None) -> list[tuple[str, dict]]:
-    """The rows of a results file that say which image they are about, each with its place for messages."""
-    rows, good = read_json(path), []
-    if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path}: no list of detections inside; write COCO's results form with image_id, bbox and score")
-    for number, row in enumerate(rows, 1):
-        where = f"{path}, row {number}"
-        with noted(skipped, where):
-            if not isinstance(row, dict) or not {"image_id", "file_name"} & row.keys():
-                raise DataError(f"{where}: no image_id; write it again with image_id, category_id, bbox and score")
-            good.append((f"{where}, image {row.get('image_id', row.get('file_name'))}", row))
-    return good

@@ -1,10 +1,11 @@
 """Boxes and picture sizes of COCO's label files: checked, and brought into the frame in which the labels lie."""
 
+import contextlib
 import math
 
 import numpy as np
 
-from gccpm_lib.datasets.coco_labels import Labels, packed
+from gccpm_lib.datasets.coco_labels import Labels, packed, stack_keypoints
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.geometry import grow_box
 
@@ -59,6 +60,14 @@ def label_extents(labels: Labels, annotations: list[dict], points: np.ndarray) -
     extents = np.zeros((len(images), 2))
     np.maximum.at(extents, index, np.where(points[:, :, 2:] > 0, points[:, :, :2], 0).max(axis=1))
     return dict(zip(images.tolist(), map(tuple, extents.tolist()), strict=True))
+
+
+def known_extents(labels: Labels) -> dict[int, tuple[float, float]]:
+    """`label_extents` of a whole file; {} where keypoints are wrong, which whoever reads them tells."""
+    jointed = [annotation for annotation in labels.annotations if annotation.get("keypoints")]
+    with contextlib.suppress(DataError):
+        return label_extents(labels, jointed, stack_keypoints(labels, jointed))
+    return {}
 
 
 def framed(image: dict | None, extents: dict[int, tuple[float, float]]) -> dict | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from gccpm_lib.datasets.coco_labels import Labels
 from gccpm_lib.datasets.corrections import split_names
 from gccpm_lib.datasets.picture_names import bare, file_names, near_miss, too_long
 from gccpm_lib.datasets.records import DataError, Skip, noted
@@ -92,6 +93,17 @@ def picture_paths(
             "holds them, or remove their annotations"
         )
     return paths
+
+
+def record_pictures(labels: Labels, dataset_folder: str | Path, split: str, records: list[dict]) -> list[Path]:
+    """The picture of every annotation or detection, see `picture_paths`."""
+    names, owners = [], {}
+    for record in records:
+        name, owner = labels.picture_name(record)
+        names.append(name)
+        owners.setdefault(name, owner)
+    paths = picture_paths(labels.path, dataset_folder, split, owners)
+    return [paths[name] for name in names]
 
 
 def _is_relative(name: str) -> bool:

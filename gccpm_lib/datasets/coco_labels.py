@@ -46,9 +46,22 @@ class Labels:
         named = f"row {annotation['row']}" if self.images is None else f"{annotation['id']}"
         return f"{self.path}, annotation {named}"
 
+    def image(self, record: dict) -> dict | None:
+        """The image of an annotation or detection; None in a converted file."""
+        return None if self.images is None else self.images[record["image_id"]]
 
-def read_json(path: str | Path):
-    """Content of a JSON file, without outlines of people. Raises DataError for a file that can't be read.
+    def picture_name(self, record: dict) -> tuple[str, str]:
+        """Relative file name of an annotation's or detection's picture, and what it belongs to, for messages."""
+        if self.images is None:
+            return record["image_path"], f"annotation row {record['row']}"
+        owner, name = f"image {record['image_id']}", self.image(record).get("file_name")
+        if not isinstance(name, str):
+            raise DataError(f"{self.path}, {owner}: no file_name; add it, or remove the image")
+        return name, owner
+
+
+def read_json(path: str | Path, remedy: str = "unpack or write it again"):
+    """Content of a JSON file, without outlines of people. DataError, ending in the remedy, for one that can't be read.
 
     The last large file's content is remembered, as reading it takes seconds and is asked for by several in turn: it must
     not be changed. Only one, so that the training labels' half a gigabyte goes when the validation labels come.
@@ -58,7 +71,7 @@ def read_json(path: str | Path):
         read = _read_once if status.st_size >= LARGE else _parse
         return read(Path(path).resolve(), status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error
+        raise DataError(f"{path}: not a readable JSON file ({error}); {remedy}") from error
 
 
 def _parse(path: Path, *version):
@@ -96,9 +109,16 @@ def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
     return Labels(path, images, own, category, numbers, _num_joints(own, category))
 
 
-def records(path: Path, content, key: str, skipped: list[Skip] | None = None) -> list[dict]:
+def official(labels: Labels, purpose: str) -> Labels:
+    """The labels; DataError for a converted file, which has no image ids to be used for this purpose."""
+    if labels.images is None:
+        raise DataError(f"{labels.path}: a converted file has no image ids to be {purpose}; name the official label file")
+    return labels
+
+
+def records(path: str | Path, content, key: str, skipped: list[Skip] | None = None) -> list[dict]:
     """The list of records under a key; DataError where there is none, or something else is in it."""
-    listed = content.get(key) if isinstance(content, dict) else None
+    path, listed = Path(path), content.get(key) if isinstance(content, dict) else None
     if not isinstance(listed, list) or (listed and not any(isinstance(record, dict) for record in listed)):
         raise DataError(f"{path}: no list {key!r} of records inside; give a COCO person-keypoints file")
     for row, record in enumerate(listed, 1):
@@ -144,7 +164,7 @@ def _is_of(annotation: dict, category: dict) -> bool:
     return annotation.get("category_id") in (None, category.get("id"))
 
 
-def person_category(path: Path, content: dict) -> dict | None:
+def person_category(path: str | Path, content: dict) -> dict | None:
     """The category with keypoints; of several the one called person. One alone need not list its keypoints."""
     categories = records(path, content, "categories") if "categories" in content else []
     if not categories:

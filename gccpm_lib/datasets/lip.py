@@ -8,9 +8,9 @@ A missing joint is nan,nan,nan; v = 1 means occluded and 0 visible, which the re
 often nest a folder in one of the same name; folders are found either way. Coordinates are image pixels.
 """
 
-import csv
-import io
+import math
 import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
 
 SPLITS = ("train", "val")
 K = LIP.num_joints
+NO_NUMBER = ("nan", "NaN", "NAN")  # of a missing joint
 MAX_COORDINATE = 1e6  # pixels; what is farther away was never measured in a picture
 
 
@@ -80,9 +81,12 @@ def read_test_images(dataset_folder: str | Path) -> list[Path]:
 
 def read_ids(path: str | Path) -> list[str]:
     """A split's list of ids, a stem a line, as in test_id.txt. DataError for an unreadable file or doubled stems."""
-    stems = [line.strip() for line in _read_text(Path(path)).splitlines() if line.strip()]
-    _check_names(Path(path), [f"{stem}.jpg" for stem in stems])
-    return stems
+    names = {}
+    for line in filter(str.strip, _read_text(Path(path)).splitlines()):
+        name = f"{line.strip()}.jpg"
+        _check_name(f"{path}, row {len(names) + 1}", name, names)
+        names[name] = line.strip()
+    return list(names.values())
 
 
 def read_annotations(path: str | Path, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
@@ -112,21 +116,24 @@ def annotation_row(name: str, keypoints: np.ndarray) -> str:
     return ",".join([name, *cells]) + "\n"
 
 
+def prediction_row(name: str, keypoints: np.ndarray) -> str:
+    """The line of the submission format, with its end: name, then x, y of every joint of (16, >=2) as whole pixels."""
+    return ",".join([name, *map(str, np.rint(keypoints[:, :2]).astype(int).ravel())]) + "\n"
+
+
 def read_predictions(path: str | Path) -> tuple[list[str], np.ndarray]:
     """Prediction csv -> names, coordinates (N, 16, 2) float64, nan where the file says nan."""
     names, cells = read_rows(path, 2 * K)
     return names, cells.reshape(-1, K, 2)
 
 
-def write_predictions(path: str | Path, names: list[str], keypoints: np.ndarray) -> Path:
+def write_predictions(path: str | Path, names: Sequence[str], keypoints: np.ndarray) -> Path:
     """Write the submission format: name.jpg,x1,y1,...,x16,y16 with integers. keypoints (N, 16, >=2)."""
     path = Path(path)
     comma = next((name for name in names if "," in name), None)
     if comma is not None:
         raise DataError(f"{path}: {comma!r} has a comma, which this csv format has no way to write; rename the picture")
-    xy = np.rint(np.asarray(keypoints, dtype=np.float64)[:, :, :2]).astype(int).reshape(len(names), -1)
-    lines = [",".join([name, *map(str, row)]) + "\n" for name, row in zip(names, xy.tolist(), strict=True)]
-    return write_beside(path, "".join(lines))
+    return write_beside(path, "".join(prediction_row(*person) for person in zip(names, keypoints, strict=True)))
 
 
 def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
@@ -135,34 +142,22 @@ def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = N
     Raises DataError for an empty file, a wrong column count, a cell that is no number, a name with a path in it or a
     name that comes twice, with the row (1-based); such rows are left out where there is a list to note them in.
     """
-    path = Path(path)
-    text = _read_text(path)
-    lines = text.rstrip("\n").split("\n") if text else []
-    if not lines:
+    path, rows = Path(path), {}
+    lines = _read_text(path).rstrip("\n").split("\n")
+    if lines == [""]:
         raise DataError(f"{path}: empty; unpack it again")
-    if skipped is not None:
-        lines = _good_rows(path, lines, num_columns, skipped)
-        text = "\n".join(lines)
-    _check_columns(path, lines, num_columns)
-    table = pd.read_csv(
-        io.StringIO(text),
-        header=None,
-        dtype={0: str},
-        keep_default_na=False,
-        na_values=_MISSING_CELLS,
-        quoting=csv.QUOTE_NONE,
-    )
-    for column in table.columns[1:]:
-        if table[column].dtype.kind not in "fi":
-            table[column] = _numbers(path, table[column])
-    names = table[0].tolist()
-    _check_names(path, names)
-    values = table.iloc[:, 1:].to_numpy(np.float64)
-    absurd = np.abs(values) > MAX_COORDINATE
-    if absurd.any():
-        row, column = np.argwhere(absurd)[0]
-        raise DataError(f"{path}, row {row + 1}: a coordinate of {values[row, column]:g}; correct or remove the row")
-    return names, values
+    for row, line in enumerate(lines, 1):
+        with noted(skipped, f"{path.name}, row {row}"):
+            where, (name, *cells) = f"{path}, row {row}", line.split(",")
+            if len(cells) != num_columns:
+                raise DataError(
+                    f"{where}: {len(cells) + 1} columns instead of {num_columns + 1}; correct or remove the row"
+                )
+            _check_name(where, name, rows)
+            rows[name] = [_coordinate(where, column, cell) for column, cell in enumerate(cells, 2)]
+    if not rows:
+        raise DataError(f"{path}: every row is bad, the first: {skipped[-len(lines)].reason}")
+    return list(rows), np.array(list(rows.values()))
 
 
 def _read_text(path: Path) -> str:
@@ -172,66 +167,27 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path}: not a readable text file ({error}); unpack it again") from error
 
 
-def _good_rows(path: Path, lines: list[str], num_columns: int, skipped: list[Skip]) -> list[str]:
-    """The rows that each make a file of their own and whose names are new; the others are noted."""
-    good, seen = [], set()
-    for row, line in enumerate(lines, 1):
-        with noted(skipped, f"{path.name}, row {row}"):
-            cells = line.split(",")
-            _check_columns(path, [line], num_columns, row)
-            if not all(cell in _MISSING_TEXTS or _is_coordinate(cell) for cell in cells[1:]):
-                raise DataError(f"{path}, row {row}: a cell that is no coordinate; correct the row")
-            _check_names(path, [cells[0]], row)
-            if cells[0] in seen:
-                raise DataError(f"{path}, row {row}: {cells[0]} comes twice; remove one of the rows")
-            seen.add(cells[0])
-            good.append(line)
-    if not good:
-        raise DataError(f"{path}: every row is bad, the first: {skipped[-len(lines)].reason}")
-    return good
-
-
-def _is_coordinate(cell: str) -> bool:
+def _coordinate(where: str, column: int, cell: str) -> float:
+    if cell in NO_NUMBER:
+        return math.nan
     try:
-        return abs(float(cell)) <= MAX_COORDINATE and "_" not in cell
+        value = float(cell)
     except ValueError:
-        return False
+        value = math.nan
+    if math.isnan(value) or "_" in cell:
+        raise DataError(f"{where}, column {column}: {cell[:40]!r} is not a number; write a number or nan")
+    if abs(value) > MAX_COORDINATE:
+        raise DataError(f"{where}: a coordinate of {value:g}; correct or remove the row")
+    return value
 
 
-def _check_columns(path: Path, lines: list[str], num_columns: int, first_row: int = 1) -> None:
-    for row, line in enumerate(lines, first_row):
-        if line.count(",") != num_columns:
-            found = line.count(",") + 1
-            raise DataError(f"{path}, row {row}: {found} columns instead of {num_columns + 1}; correct or remove the row")
-
-
-_MISSING_TEXTS = ["nan", "NaN", "NAN"]
-_MISSING_CELLS = {column: _MISSING_TEXTS for column in range(1, 3 * K + 1)}
-
-
-def _numbers(path: Path, cells: pd.Series) -> pd.Series:
-    """A column that pandas took for text or for huge whole numbers; DataError for the first cell that is no number."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
-    bad = numbers.isna() & ~cells.isna()
-    if not bad.any():
-        return numbers
-    row = int(bad.to_numpy().argmax())
-    raise DataError(
-        f"{path}, row {row + 1}, column {int(cells.name) + 1}: {str(cells.iloc[row])[:40]!r} is not a number; "
-        "write a number or nan"
-    )
-
-
-def _check_names(path: Path, names: list[str], first_row: int = 1) -> None:
-    seen = set()
-    for row, name in enumerate(names, first_row):
-        if long := too_long(str(name)):
-            raise DataError(f"{path}, row {row}: {long}; correct it")
-        if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-            raise DataError(f"{path}, row {row}: {str(name)!r} must be a bare file name; remove the path")
-        if name in seen:
-            raise DataError(f"{path}, row {row}: {name} comes twice; remove one of the rows")
-        seen.add(name)
+def _check_name(where: str, name: str, seen: Collection[str]) -> None:
+    if long := too_long(name):
+        raise DataError(f"{where}: {long}; correct it")
+    if not name or name in (".", "..") or set(name) & set("/\\\0"):
+        raise DataError(f"{where}: {name!r} must be a bare file name; remove the path")
+    if name in seen:
+        raise DataError(f"{where}: {name} comes twice; remove one of the rows")
 
 
 def label_problems(persons: list[Person], sizes: np.ndarray) -> pd.DataFrame:

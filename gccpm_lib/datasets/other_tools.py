@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from gccpm_lib.datasets.coco_labels import read_json
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.files import write_beside
 
@@ -53,7 +54,7 @@ def from_cvat(labels: str | Path, target: str | Path) -> Written:
     Boxes without an extent are made from the joints. Raises DataError where the file isn't such an export.
     """
     labels = Path(labels)
-    content = _read_json(labels, "export as COCO Keypoints 1.0 and give annotations/person_keypoints_default.json")
+    content = read_json(labels, "export as COCO Keypoints 1.0 and give annotations/person_keypoints_default.json")
     try:
         joints = next(category["keypoints"] for category in content["categories"] if category.get("keypoints"))
         pictures = {row["id"]: _Picture(row["file_name"], row["width"], row["height"]) for row in content["images"]}
@@ -76,7 +77,7 @@ def from_label_studio(export: str | Path, target: str | Path, joints: Sequence[s
     Raises DataError, naming the task, where it can't be told whose joint one is.
     """
     export, pictures, assumed = Path(export), [], set()
-    for task in _read_json(export, "export as JSON"):
+    for task in read_json(export, "export as JSON"):
         where = f"{export}: task {task.get('id')}"
         done = [answer for answer in task.get("annotations", []) if not answer.get("was_cancelled")]
         if not done:
@@ -143,7 +144,7 @@ def from_yolo_pose(
     kpt_names; None: joint_0, joint_1 and so on. Raises DataError naming the file and line.
     """
     folder = Path(folder)
-    about = yaml.safe_load(_text(folder / "data.yaml", "give the folder that holds data.yaml"))
+    about = _read_yaml(folder / "data.yaml", "give the folder that holds data.yaml")
     count, per_joint = about.get("kpt_shape") or (0, 0)
     if not count:
         raise DataError(f"{folder / 'data.yaml'}: no kpt_shape: boxes alone; export the keypoint form")
@@ -196,7 +197,7 @@ def from_labelme(folder: str | Path, target: str | Path, joints: Sequence[str] |
     if not files:
         raise DataError(f"{folder}: no labelme file (*.json) in it; give the folder that labelme saved to")
     for path in files:
-        content = _read_json(path, "save it with labelme again")
+        content = read_json(path, "save it with labelme again")
         persons: dict = defaultdict(lambda: ({}, None))
         for shape in content.get("shapes", []):
             key, points = shape.get("group_id"), np.asarray(shape["points"], float)
@@ -283,15 +284,8 @@ def _size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def _text(path: Path, remedy: str) -> str:
+def _read_yaml(path: Path, remedy: str):
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable; {remedy}") from error
-
-
-def _read_json(path: Path, remedy: str):
-    try:
-        return json.loads(_text(path, remedy))
-    except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: not a readable YAML file ({' '.join(str(error).split())}); {remedy}") from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gccpm_lib.datasets.coco_labels import check_areas, person_numbers
+from gccpm_lib.datasets.coco_labels import check_areas, person_category, person_numbers
 from gccpm_lib.datasets.picture_names import ImageNames
 from gccpm_lib.datasets.records import DataError
 
@@ -44,7 +44,7 @@ def match(truth: dict, results: list[dict], sigmas=None, names=("truth", "result
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval, Params
 
-    category = person_category(truth, names[0])
+    category = labelled_category(truth, names[0])
     sigmas = Params("keypoints").kpt_oks_sigmas if sigmas is None else _numbers(sigmas, None, f"{names[0]}: sigmas")
     if not len(sigmas) or not (sigmas > 0).all():
         raise DataError(f"{names[0]}: sigmas {sigmas.tolist()} must be above 0, one for every joint; correct them")
@@ -62,17 +62,16 @@ def match(truth: dict, results: list[dict], sigmas=None, names=("truth", "result
     return _collect(evaluation)
 
 
-def person_category(truth: dict, name="truth") -> dict:
-    """The category with keypoints, of several the one called person; DataError for a content that isn't a COCO file's."""
+def labelled_category(truth: dict, name="truth") -> dict:
+    """The persons' category, see `person_category`; DataError for a content that isn't a COCO annotation file's."""
     for key in ("images", "annotations", "categories"):
         items = truth.get(key) if isinstance(truth, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) and "id" in item for item in items):
             raise DataError(f"{name}: no list {key!r} of records with an id; give a COCO annotation file")
-    candidates = [item for item in truth["categories"] if item.get("keypoints")] or truth["categories"]
-    persons = candidates if len(candidates) == 1 else [item for item in candidates if item.get("name") == "person"]
-    if len(persons) != 1:
-        raise DataError(f"{name}: {len(candidates)} categories could be the person's; call one of them 'person'")
-    return persons[0]
+    category = person_category(name, truth)
+    if category is None:
+        raise DataError(f"{name}: 0 categories could be the person's; add it, with its id")
+    return category
 
 
 def _annotations(truth: dict, category_id: int, num_joints: int, name: str) -> list[dict]:

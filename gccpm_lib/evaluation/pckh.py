@@ -4,19 +4,19 @@ PCKh@0.5 counts a joint as found when it lies within half the head size |head to
 CVPR 2014, as LIP uses it). Occluded joints count; missing ones don't; persons without a head size aren't scored.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from gccpm_lib.datasets.coco_labels import read_json
 from gccpm_lib.datasets.coco_skeletons import file_sigmas
 from gccpm_lib.datasets.lip import read_annotations, read_predictions
 from gccpm_lib.datasets.picture_names import near_miss
 from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import bootstrap
 from gccpm_lib.evaluation.average_precision import Matches, match, scores
-from gccpm_lib.evaluation.coco_matching import person_category
+from gccpm_lib.evaluation.coco_matching import labelled_category
 from gccpm_lib.skeletons import COCO, LIP, SHARED_LIMBS
 
 HEAD_TOP, NECK = LIP.joints.index("head_top"), LIP.joints.index("neck")
@@ -160,9 +160,9 @@ def match_coco(truth_json: str | Path, results_json: str | Path, sigmas=None) ->
     sigmas (K,): OKS constants; by default the truth's own (its category's "sigmas"), else COCO's by the joints' names.
     Raises DataError for a file that can't be read, no result at all, and whatever `match` refuses.
     """
-    truth, results = _read_json(truth_json), _read_json(results_json)
+    truth, results = read_json(truth_json), read_json(results_json)
     if sigmas is None:
-        sigmas = _file_sigmas(truth_json, person_category(truth, str(truth_json)))
+        sigmas = _file_sigmas(truth_json, labelled_category(truth, str(truth_json)))
     return match(truth, results, sigmas, names=(str(truth_json), str(results_json)))
 
 
@@ -174,10 +174,3 @@ def _file_sigmas(truth_json: str | Path, category: dict) -> Sequence[float] | No
     if not own and category["keypoints"] == list(COCO.joints):
         return None  # known without reading a large file again
     return file_sigmas(truth_json, category)
-
-
-def _read_json(path: str | Path):
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a readable JSON file ({error}); unpack or write it again") from error

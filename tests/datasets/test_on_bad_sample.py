@@ -39,7 +39,7 @@ def run(damaged, tmp_path):
 
 
 def test_by_default_the_first_bad_one_ends_it_by_name(run, damaged):
-    with pytest.raises(DataError, match=r"lip_train_set\.csv, row 2: 3 columns"):
+    with pytest.raises(DataError, match=r"lip_train_set\.csv, row 1, column 2"):
         train(replace(run, on_bad_sample="error"), quiet)
     with pytest.raises(ValueError, match="on_bad_sample 'sometimes'"):
         train(replace(run, on_bad_sample="sometimes"), quiet)
@@ -50,7 +50,7 @@ def test_skips_are_left_out_and_each_is_listed_once(run):
     assert len(history) == 2 and np.isfinite(history[-1]["losses"]).all()
     table = runs.skipped_table(run).set_index("sample")["reason"]
     assert sorted(table.index) == ["100_0.jpg", "102_2.jpg", "lip_train_set.csv, row 1", "lip_train_set.csv, row 2"]
-    assert "no coordinate" in table["lip_train_set.csv, row 1"] and "3 columns" in table["lip_train_set.csv, row 2"]
+    assert "column 2" in table["lip_train_set.csv, row 1"] and "3 columns" in table["lip_train_set.csv, row 2"]
     assert "picture truncated" in table["102_2.jpg"] and "val_images" in table["100_0.jpg"]
     assert read_checkpoint(run.checkpoint_file)["skipped"] == table.to_dict()
 

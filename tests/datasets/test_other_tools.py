@@ -182,10 +182,10 @@ def test_labelme(tmp_path, target):
 
 @pytest.mark.parametrize("read", [from_cvat, from_label_studio])
 def test_files_that_are_none_are_named(tmp_path, target, read):
-    with pytest.raises(DataError, match=r"gone\.json: not readable"):
+    with pytest.raises(DataError, match=r"gone\.json: not a readable JSON file"):
         read(tmp_path / "gone.json", target)
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(DataError, match=r"bad\.json: not readable as JSON"):
+    with pytest.raises(DataError, match=r"bad\.json: not a readable JSON file"):
         read(tmp_path / "bad.json", target)
     with pytest.raises(DataError, match="not CVAT's COCO Keypoints"):
         from_cvat(cvat(tmp_path, categories=[]), target)
