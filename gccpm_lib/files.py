@@ -45,6 +45,18 @@ def write_beside(path: Path, content: str | bytes) -> Path:
     return part.replace(path)
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, beside the path, which gets the path's name at the end. FileExistsError where it exists."""
+    if path.exists():
+        raise FileExistsError(f"{path}: exists already; remove it or give another folder")
+    part = path.with_name(path.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
+    part.mkdir(parents=True)
+    yield part
+    part.rename(path)
+
+
 def link(target: Path, place: Path) -> None:
     """Show at `place` the file or folder that lies at `target`: by a symbolic link, where the system allows that.
 

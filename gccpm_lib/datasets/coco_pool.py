@@ -9,7 +9,6 @@ missing, so that a training leaves their maps out. lip_pool.py does the same in 
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +18,9 @@ import numpy as np
 from gccpm_lib import geometry
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.coco_folders import labels_file
+from gccpm_lib.datasets.coco_labels import PERSON
 from gccpm_lib.datasets.records import DataError, Person, picture_sizes
-from gccpm_lib.files import link, write_beside
+from gccpm_lib.files import link, new_folder, write_beside
 from gccpm_lib.skeletons import COCO, LIP, Skeleton, split_side
 
 
@@ -45,32 +45,23 @@ def pool_coco(root: str | Path, sources: Sequence[Source], val: str | Path) -> P
     LIP person's box is the extent of its joints grown by a tenth on each side, its area is half of that. Raises
     FileExistsError where root exists, DataError for a source that can't be read.
     """
-    root = Path(root)
-    if root.exists():
-        raise FileExistsError(f"{root}: exists already; remove it or give another folder")
-    part = root.with_name(root.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
-    for folder in ("train2017", "annotations"):
-        (part / folder).mkdir(parents=True)
     images, annotations = [], []
-    for number, source in enumerate(sources):
-        persons = [_with_box(person) for person in read_source(source, COCO)]
-        pictures = Path(os.path.commonpath([person.image_path.resolve().parent for person in persons]))
-        link(pictures, part / "train2017" / str(number))
-        _add(images, annotations, persons * source.repeat, pictures, str(number))
-    category = {
-        "id": 1,
-        "name": "person",
-        "keypoints": list(COCO.joints),
-        "skeleton": [[a + 1, b + 1] for a, b in COCO.limbs],
-    }
-    content = {"images": images, "annotations": annotations, "categories": [category]}
-    write_beside(part / "annotations" / "person_keypoints_train2017.json", json.dumps(content))
-    val_pictures = Path(os.path.commonpath([p.image_path.resolve().parent for p in coco.read_coco(val, "val")]))
-    link(val_pictures, part / "val2017")
-    link(labels_file(val, "val").resolve(), part / "annotations" / "person_keypoints_val2017.json")
-    part.rename(root)
-    return root
+    with new_folder(Path(root)) as part:
+        for folder in ("train2017", "annotations"):
+            (part / folder).mkdir()
+        for number, source in enumerate(sources):
+            persons = [_with_box(person) for person in read_source(source, COCO)]
+            pictures = Path(os.path.commonpath([person.image_path.resolve().parent for person in persons]))
+            link(pictures, part / "train2017" / str(number))
+            _add(images, annotations, persons * source.repeat, pictures, str(number))
+        limbs = [[a + 1, b + 1] for a, b in COCO.limbs]
+        category = {"id": PERSON, "name": "person", "keypoints": list(COCO.joints), "skeleton": limbs}
+        content = {"images": images, "annotations": annotations, "categories": [category]}
+        write_beside(part / "annotations" / "person_keypoints_train2017.json", json.dumps(content))
+        val_pictures = Path(os.path.commonpath([p.image_path.resolve().parent for p in coco.read_coco(val, "val")]))
+        link(val_pictures, part / "val2017")
+        link(labels_file(val, "val").resolve(), part / "annotations" / "person_keypoints_val2017.json")
+    return Path(root)
 
 
 def read_source(source: Source, skeleton: Skeleton) -> list[Person]:
@@ -119,7 +110,7 @@ def _add(images: list[dict], annotations: list[dict], persons: Sequence[Person],
             {
                 "id": next(number),
                 "image_id": known[name],
-                "category_id": 1,
+                "category_id": PERSON,
                 "iscrowd": 0,
                 "bbox": [round(value, 2) for value in person.box],
                 "area": round(person.area, 2),

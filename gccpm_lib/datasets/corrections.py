@@ -75,6 +75,20 @@ def find_corrections(dataset_folder: str | Path, name: str) -> Path:
 
 def read_corrections(path: str | Path) -> list[Correction]:
     """The csv's lines; [] where there is no file. DataError names the file and line, counted from 1 without the header."""
+    found = [_correction(f"{path}, line {n}", line) for n, line in enumerate(read_csv(path, COLUMNS, "corrections"), 1)]
+    counts = Counter((own.key, own.joint) for own in found)
+    twice = next((number for number, own in enumerate(found, 1) if counts[own.key, own.joint] > 1), None)
+    if twice:
+        own = found[twice - 1]
+        raise DataError(f"{path}, line {twice}: {own.joint or 'the person'} of {own.name} comes twice; remove one line")
+    return found
+
+
+def read_csv(path: str | Path, columns: list[str], what: str) -> list[list[str]]:
+    """A csv's lines without its header, each of as many cells; [] where there is no file. DataError for any other file.
+
+    what: of what it is a list, for messages.
+    """
     path = Path(path)
     if not path.exists():
         return []
@@ -82,15 +96,12 @@ def read_corrections(path: str | Path) -> list[Correction]:
         lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable csv file ({error}); remove it or give another one") from error
-    if not lines or lines[0] != COLUMNS:
-        raise DataError(f"{path}: no list of corrections ({','.join(COLUMNS)}); give another file")
-    found = [_correction(f"{path}, line {number}", line) for number, line in enumerate(lines[1:], 1)]
-    counts = Counter((own.key, own.joint) for own in found)
-    twice = next((number for number, own in enumerate(found, 1) if counts[own.key, own.joint] > 1), None)
-    if twice:
-        own = found[twice - 1]
-        raise DataError(f"{path}, line {twice}: {own.joint or 'the person'} of {own.name} comes twice; remove one line")
-    return found
+    if not lines or lines[0] != columns:
+        raise DataError(f"{path}: no list of {what} ({','.join(columns)}); give another file")
+    wrong = next((number for number, line in enumerate(lines) if len(line) != len(columns)), None)
+    if wrong:
+        raise DataError(f"{path}, line {wrong}: {len(lines[wrong])} cells instead of {len(columns)}; correct or remove it")
+    return lines[1:]
 
 
 def _correction(where: str, line: list[str]) -> Correction:

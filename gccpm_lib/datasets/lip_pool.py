@@ -6,7 +6,6 @@ LIP's own persons are linked. Persons with a box are cut out of their pictures, 
 other margins. A joint keeps its place by its name; what LIP derives from others is derived, the rest is missing.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 from gccpm_lib.datasets import lip
 from gccpm_lib.datasets.coco_pool import Source, read_source
 from gccpm_lib.datasets.records import Person, read_person_image
-from gccpm_lib.files import link, write_beside
+from gccpm_lib.files import link, new_folder, write_beside
 from gccpm_lib.skeletons import LIP, MISSING
 
 MARGINS = (0.0, 0.25)  # of the box's width or height, drawn for each of its edges
@@ -31,30 +30,33 @@ def pool_lip(root: str | Path, sources: Sequence[Source], val: str | Path, seed:
     Keypoints are LIP's 16, in pixels of the person's own picture. Raises FileExistsError where root exists, DataError for a
     source that can't be read.
     """
-    root, rng, rows = Path(root), np.random.default_rng(seed), []
-    if root.exists():
-        raise FileExistsError(f"{root}: exists already; remove it or give another folder")
-    part = root.with_name(root.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
-    pictures, annotations = part / "TrainVal_images" / "train_images", part / "TrainVal_pose_annotations"
-    for folder in (pictures, annotations):
-        folder.mkdir(parents=True)
-    for number, source in enumerate(sources):
-        for person in read_source(source, LIP):
-            for turn in range(source.repeat):
-                name = f"{number}_{len(rows)}_{turn}{person.image_path.suffix if source.layout == 'lip' else '.jpg'}"
-                if source.layout == "lip":
-                    link(person.image_path.resolve(), pictures / name)
-                    keypoints = person.keypoints
-                else:
-                    picture, keypoints = cut_out(rng, read_person_image(person), person)
-                    cv2.imwrite(str(pictures / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-                rows.append(lip.annotation_row(name, with_derived(keypoints)))
-    write_beside(annotations / "lip_train_set.csv", "".join(rows))
-    link(lip.find_path(val, "val_images").resolve(), part / "TrainVal_images" / "val_images")
-    link(lip.find_path(val, "lip_val_set.csv").resolve(), annotations / "lip_val_set.csv")
-    part.rename(root)
-    return root
+    rng, rows = np.random.default_rng(seed), []
+    with new_folder(Path(root)) as part:
+        pictures, annotations = part / "TrainVal_images" / "train_images", part / "TrainVal_pose_annotations"
+        for folder in (pictures, annotations):
+            folder.mkdir(parents=True)
+        for number, source in enumerate(sources):
+            for person in read_source(source, LIP):
+                for turn in range(source.repeat):
+                    stem = pictures / f"{number}_{len(rows)}_{turn}"
+                    name, keypoints = _add_picture(rng, person, source.layout, stem)
+                    rows.append(lip.annotation_row(name, with_derived(keypoints)))
+        write_beside(annotations / "lip_train_set.csv", "".join(rows))
+        link(lip.find_path(val, "val_images").resolve(), part / "TrainVal_images" / "val_images")
+        link(lip.find_path(val, "lip_val_set.csv").resolve(), annotations / "lip_val_set.csv")
+    return Path(root)
+
+
+def _add_picture(rng: np.random.Generator, person: Person, layout: str, stem: Path) -> tuple[str, np.ndarray]:
+    """Link a LIP person's picture, or cut one out of COCO's: its name and the keypoints (16, 3) in it."""
+    if layout == "lip":
+        path = stem.with_name(stem.name + person.image_path.suffix)
+        link(person.image_path.resolve(), path)
+        return path.name, person.keypoints
+    path = stem.with_name(stem.name + ".jpg")
+    picture, keypoints = cut_out(rng, read_person_image(person), person)
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return path.name, keypoints
 
 
 def cut_out(rng: np.random.Generator, image: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from gccpm_lib import geometry
-from gccpm_lib.datasets.corrections import to_csv
+from gccpm_lib.datasets.corrections import read_csv, to_csv
 from gccpm_lib.datasets.records import DataError, Person, read_person_image
 from gccpm_lib.evaluation import joint_errors
 from gccpm_lib.files import write_beside
@@ -275,17 +275,10 @@ def read_marked(path: Path, persons: Sequence[Person]) -> tuple[list[int], list[
 
     DataError for a file that isn't such a csv.
     """
-    if not path.exists():
-        return [], []
-    try:
-        lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable csv file ({error}); remove it or give another marked_csv") from error
-    if not lines or lines[0] != MARKED_COLUMNS or any(len(line) != 3 for line in lines):
-        raise DataError(f"{path}: no list of marked labels ({','.join(MARKED_COLUMNS)}); give another marked_csv")
+    lines = read_csv(path, MARKED_COLUMNS, "marked labels")
     known = {tuple(_key(person)): row for row, person in enumerate(persons)}
-    rows = {known[tuple(line[1:])] for line in lines[1:] if tuple(line[1:]) in known}
-    return sorted(rows), [line for line in lines[1:] if tuple(line[1:]) not in known]
+    rows = {known[tuple(line[1:])] for line in lines if tuple(line[1:]) in known}
+    return sorted(rows), [line for line in lines if tuple(line[1:]) not in known]
 
 
 def _key(person: Person) -> list[str]:

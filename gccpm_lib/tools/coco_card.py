@@ -3,14 +3,13 @@
     python -m gccpm_lib.tools.coco_card CHECKPOINT --name gccpm-2stage-coco --trained-on data/photographs \\
         --scenes data/coco_small --photos data/leeds_lip --data gccpm_lib/tools/templates/data_photographs.md
 
-Scores as `tools.photographs` explains them, beside those of another network (--beside). The peak from which a joint is
+Scores as `tools.photographs` explains them, beside those of another network (--baseline). The peak from which a joint is
 likely right comes from the scenes' training persons that --trained-on left out, and stands in the file.
 """
 
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,10 @@ from gccpm_lib import checkpoints
 from gccpm_lib.datasets import coco
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.evaluation import average_precision, joint_errors, pckh
-from gccpm_lib.files import sha256, write_beside
-from gccpm_lib.network import count_macs, count_parameters
+from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import COCO
 from gccpm_lib.tools import photographs
-from gccpm_lib.tools.lineage import data_sets, training_steps
-from gccpm_lib.tools.model_card import pooled, template
+from gccpm_lib.tools.model_card import by_peak, described, pooled, publish, template
 from gccpm_lib.weight_files import SHIPPED, SHIPPED_NETWORK
 
 AP_COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
@@ -57,16 +54,6 @@ def sure_peak(errors: np.ndarray, found: np.ndarray) -> float:
     return float(peaks[order[count]]) if count < len(order) else float(np.nextafter(peaks.max(), np.inf))
 
 
-def judged(errors: np.ndarray, found: np.ndarray, peak: float) -> pd.DataFrame:
-    """What becomes of the joints on either side of a peak: how many, and how many percent of them are right."""
-    sure, rows = found[:, :, 2] >= peak, {}
-    for name, chosen in ((f"below {peak:.2f}", ~sure), (f"from {peak:.2f} on", sure)):
-        labelled = errors[chosen & ~np.isnan(errors)]
-        share = 100 * float((labelled <= 1).mean()) if len(labelled) else float("nan")
-        rows[name] = len(labelled), share, int((chosen & np.isnan(errors)).sum())
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)", "without a label"])
-
-
 def summary(measured: Mapping) -> dict:
     """Scores of one network by name, a row (found, low, high) in percent each, for the card's columns."""
     rows = {f"limb joints, {group}": row for group, (_, row) in measured["limbs"].items()}
@@ -79,18 +66,6 @@ def summary(measured: Mapping) -> dict:
     return rows
 
 
-def publish(checkpoint: str, file: Path, terms: str, peak: float) -> Path:
-    """The checkpoint's network in half precision, with what led to it and the peak from which its joints are sure."""
-    steps = training_steps(checkpoint)
-    if any(step.get("train_and_val") for step in steps):
-        raise ValueError(f"{checkpoint}: trained on the validation persons too; a card needs a training without them")
-    trained_on = ", ".join(f"{name} (fingerprint {data})" for name, data in data_sets(steps).items())
-    about = {"trained_on": trained_on, "terms": terms, "steps": steps}
-    network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
-    recipe = replace(recipe, sure_peak=round(peak, 3))
-    return checkpoints.save_network(file, network, recipe, half=True, about=about)
-
-
 def calibrate(checkpoint: str, persons: Sequence[Person]) -> float:
     """The `sure_peak` of a checkpoint's joints on these persons, with flip."""
     network, recipe = checkpoints.load_network(checkpoint), checkpoints.recipe_of(checkpoint)
@@ -98,32 +73,26 @@ def calibrate(checkpoint: str, persons: Sequence[Person]) -> float:
     return sure_peak(joint_errors.errors(persons, found, COCO), found)
 
 
-def measure(file: Path, scenes: str, photos: str, beside: str, num_photos: int | None = None) -> dict:
+def measure(file: Path, scenes: str, photos: str, baseline: str, num_photos: int | None = None) -> dict:
     """All numbers of the card, those of the other network too; num_photos: the first so many photos, None: all."""
     network, recipe = checkpoints.load_network(file), checkpoints.recipe_of(file)
-    about, persons = checkpoints.read_checkpoint(file)["about"], coco.read_coco(scenes, "val")
+    persons = coco.read_coco(scenes, "val")
     own, other = (
         photographs.measure(net, how, scenes, photos, num_photos)
-        for net, how in ((network, recipe), (checkpoints.load_network(beside), checkpoints.recipe_of(beside)))
+        for net, how in ((network, recipe), (checkpoints.load_network(baseline), checkpoints.recipe_of(baseline)))
     )
     found = own["found"]
     return {
-        "sha256": sha256(file),
-        "megabytes": file.stat().st_size / 1e6,
-        "parameters": count_parameters(network),
-        "macs": count_macs(network, recipe.input_size),
-        "stages": network.shape["num_refinement_stages"] + 1,
-        "recipe": recipe,
-        "about": about,
-        "beside": beside,
+        **described(file, network, recipe),
+        "baseline": baseline,
         "counts": {group: count for group, (count, _) in own["limbs"].items()},
         "num_photos": len(own["photos"]),
         "scores": summary(own),
-        "others": summary(other),
+        "baseline_scores": summary(other),
         "gain": pckh.paired_interval(own["errors"] / 2, other["errors"] / 2, photographs.LIMBS),
         "by_joint": joint_errors.by_joint(own["errors"], COCO),
         "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, found, COCO), COCO),
-        "judged": judged(own["errors"], found, recipe.sure_peak),
+        "peaks": by_peak(own["errors"], found, recipe.sure_peak),
     }
 
 
@@ -136,15 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{option}", required=True, metavar="FOLDER")
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="Markdown on the photographs and terms")
     parser.add_argument("--terms", default="research use, as the photographs")
-    parser.add_argument("--beside", default=SHIPPED_NETWORK, metavar="NETWORK")
+    parser.add_argument("--baseline", default=SHIPPED_NETWORK, metavar="NETWORK")
     parser.add_argument("--num-photos", type=int, metavar="N", help="the first N photos; all by default")
     parser.add_argument("--folder", type=Path, default=SHIPPED)
     options = parser.parse_args(arguments)
     persons = held_out(options.scenes, options.trained_on)
     peak, data = calibrate(options.checkpoint, persons), options.data.read_text(encoding="utf-8").strip()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms, peak)
-        measured = measure(file, options.scenes, options.photos, options.beside, options.num_photos)
+        file = publish(options.checkpoint, Path(folder) / f"{options.name}.safetensors", options.terms, round(peak, 3))
+        measured = measure(file, options.scenes, options.photos, options.baseline, options.num_photos)
         text = template("coco_card.md.j2").render(name=options.name, data=data, num_held_out=len(persons), **measured)
         card = write_beside(file.with_suffix(".md"), text)
         for written in (file, card):

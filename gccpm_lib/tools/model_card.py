@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,19 @@ def publish(checkpoint: str | Path, file: Path, terms: str, sure_peak: float = U
     return checkpoints.save_network(file, network, replace(recipe, sure_peak=sure_peak), half=True, about=about)
 
 
+def described(file: Path, network: nn.Module, recipe: Recipe) -> dict:
+    """What both kinds of card say of the file itself and of its network."""
+    return {
+        "sha256": sha256(file),
+        "megabytes": file.stat().st_size / 1e6,
+        "parameters": count_parameters(network),
+        "macs": count_macs(network, recipe.input_size),
+        "stages": network.shape["num_refinement_stages"] + 1,
+        "recipe": recipe,
+        "about": checkpoints.read_checkpoint(file)["about"],
+    }
+
+
 def columns(distances: np.ndarray, images: np.ndarray | None = None, seed: int = 0) -> pd.DataFrame:
     """The paper's columns but for U.Body, and the 12 limb joints pooled; arguments and columns as in `pooled`."""
     found, drawn = evaluation.pckh(distances), evaluation.pckh_intervals(distances, seed=seed, images=images)
@@ -83,14 +97,19 @@ def pooled(
         return pd.DataFrame({"found": 100 * hits / scored, "low": low, "high": high}, index=list(groups))
 
 
-def by_peak(distances: np.ndarray, found: np.ndarray, sure_peak: float = UNSURE) -> pd.DataFrame:
-    """How many joints were found in percent, of those with a peak below sure_peak and of the others."""
-    scored, sure = ~np.isnan(distances), found[:, :, 2] >= sure_peak
-    rows = {}
-    for name, chosen in ((f"below {sure_peak:g}", scored & ~sure), (f"from {sure_peak:g} on", scored & sure)):
-        hits = distances[chosen] <= 0.5
-        rows[name] = len(hits), 100 * float(hits.mean()) if len(hits) else float("nan")
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)"])
+def by_peak(errors: np.ndarray, found: np.ndarray, *edges: float) -> pd.DataFrame:
+    """What becomes of the joints with a peak below, between and above the edges, a row each: errors (N, K) in tolerances.
+
+    How many have a label, how many percent of these are found, and how many have no label. found (N, K, 3).
+    """
+    labelled, peaks, rows = ~np.isnan(errors), found[:, :, 2], {}
+    names = [f"below {edges[0]:.2g}", *(f"{a:.2g} to {b:.2g}" for a, b in pairwise(edges)), f"from {edges[-1]:.2g} on"]
+    for name, low, high in zip(names, (-np.inf, *edges), (*edges, np.inf), strict=True):
+        inside = (peaks >= low) & (peaks < high)
+        hits = errors[inside & labelled] <= 1
+        share = 100 * float(hits.mean()) if len(hits) else float("nan")
+        rows[name] = len(hits), share, int((inside & ~labelled).sum())
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)", "without a label"])
 
 
 def parity(one: np.ndarray, other: np.ndarray, persons: Sequence[Person]) -> dict[str, float]:
@@ -157,20 +176,14 @@ def measure(
     by_setting = {name: distances(persons, poses) for name, poses in found.items()}
     images = bootstrap.images_of(persons)
     return {
-        "sha256": sha256(file),
-        "megabytes": file.stat().st_size / 1e6,
-        "parameters": count_parameters(network),
-        "macs": count_macs(network, recipe.input_size),
-        "stages": network.shape["num_refinement_stages"] + 1,
-        "recipe": recipe,
-        "about": about,
+        **described(file, network, recipe),
         "num_train": len(train_persons),
         "num_persons": len(persons),
         "columns": {name: columns(d, images) for name, d in by_setting.items()},
         "joints": {name: pooled(by_setting[name], joints, images) for name in ("single scale", "flip")},
         "directions": joint_errors.by_direction(persons, errors, recipe.skeleton),
         "kinds": joint_errors.kind_shares(joint_errors.kinds(persons, flip, recipe.skeleton), recipe.skeleton),
-        "peaks": by_peak(by_setting["flip"], flip, recipe.sure_peak),
+        "peaks": by_peak(2 * by_setting["flip"], flip, recipe.sure_peak),
         "parity": parity(flip, whole, persons),
         "num_rendered": len(strangers),
         "rendered": columns(distances(strangers, rendered_found), bootstrap.images_of(strangers)),

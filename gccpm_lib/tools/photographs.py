@@ -11,11 +11,9 @@ Everything with flip. The last network is compared with the first.
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from torch import nn
 
 from gccpm_lib import checkpoints
@@ -26,11 +24,11 @@ from gccpm_lib.evaluation.validation import distances
 from gccpm_lib.prediction.predictor import PosePredictor, person_score
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import COCO, LIP, SHARED_LIMBS, Skeleton, split_side
-from gccpm_lib.tools.model_card import BOX_MARGIN, in_box, pooled
+from gccpm_lib.tools.model_card import BOX_MARGIN, by_peak, in_box, pooled
 
 EDGE = 3  # pixels from the picture's edge up to which a box counts as cut off by it
 LIMBS = tuple(COCO.find(side, limb) for limb in SHARED_LIMBS for side in ("right", "left"))
-PEAKS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, np.inf)
+PEAKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 def by_name(found: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:
@@ -79,20 +77,6 @@ def limbs_alone(truth: dict, found: np.ndarray, persons: Sequence[Person]) -> av
     return average_precision.match({**truth, "annotations": annotations}, rows, COCO.sigmas)
 
 
-def calibration(errors: np.ndarray, found: np.ndarray, edges: Sequence[float] = PEAKS) -> pd.DataFrame:
-    """How many joints were found, by the height of their peak: errors (N, K) in tolerances, found (N, K, 3).
-
-    A row per interval of peaks: joints with a label, percent of them found, and joints without a label.
-    """
-    labelled, peaks, rows = ~np.isnan(errors), found[:, :, 2], {}
-    for low, high in pairwise(edges):
-        inside = (peaks >= low) & (peaks < high) if low else peaks < high
-        hits = errors[inside & labelled] <= 1
-        share = 100 * float(hits.mean()) if len(hits) else float("nan")
-        rows[f"{low:g} to {high:g}"] = len(hits), share, int((inside & ~labelled).sum())
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["joints", "found (%)", "without a label"])
-
-
 def measure(
     network: nn.Module, recipe: Recipe, scenes: str | Path, photos: str | Path = "", num_photos: int | None = None
 ) -> dict:
@@ -114,7 +98,7 @@ def measure(
         "found": found,
         "errors": errors,
         "limb_matches": limbs_alone(truth, found, persons),
-        "calibration": calibration(errors[:, list(LIMBS)], found[:, list(LIMBS)]),
+        "calibration": by_peak(errors[:, list(LIMBS)], found[:, list(LIMBS)], *PEAKS),
     }
     if not np.isnan(found).any():
         rows = coco.result_rows(persons, found, list(map(person_score, found)))

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,17 +27,11 @@ from gccpm_lib.training import distributed
 from gccpm_lib.training.run import Run
 
 
-class KeptBatch(NamedTuple):
-    """What the frozen part puts out for a batch's samples."""
+class KeptBatch(Batch):
+    """What the frozen part puts out for a batch's samples.
 
-    # features (N, C, h/8, w/8), targets (N, H, h/8, w/8), weights (N, H), initial heatmaps (N, H, h/8, w/8)
-    tensors: list[Tensor]
-    skipped: list[Skip]
-
-    @property
-    def count(self) -> int:
-        """N, the number of samples."""
-        return len(self.tensors[0])
+    tensors: features (N, C, h/8, w/8), targets (N, H, h/8, w/8), weights (N, H), initial heatmaps (N, H, h/8, w/8).
+    """
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,7 +11,6 @@ are Johnson and Everingham's ("Learning Effective Human Pose Estimation from Ina
 import argparse
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from gccpm_lib import checkpoints
 from gccpm_lib.datasets import lip
 from gccpm_lib.datasets.records import Person, fingerprint
 from gccpm_lib.evaluation.pckh import HEAD_TOP, NECK
-from gccpm_lib.files import link, write_beside
+from gccpm_lib.files import link, new_folder, write_beside
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.skeletons import LIP, MISSING
 
@@ -134,18 +133,16 @@ def write_labels(
     source: str | Path, target: Path, names: Sequence[str], keypoints: np.ndarray, counts: dict[str, int]
 ) -> None:
     """A new data set: links to the source's pictures and validation labels; these training labels (N, 16, 3); counts."""
-    source, part = Path(source).resolve(), target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a writing that was interrupted
-    for folder in ("train_images", "val_images"):
-        place = part / "TrainVal_images" / folder
-        place.parent.mkdir(parents=True, exist_ok=True)
-        link(lip.find_path(source, folder), place)
-    annotations = part / "TrainVal_pose_annotations"
-    annotations.mkdir()
-    link(lip.find_path(source, "lip_val_set.csv"), annotations / "lip_val_set.csv")
-    write_beside(annotations / "lip_train_set.csv", "".join(map(lip.annotation_row, names, keypoints)))
-    write_beside(part / COUNTS, json.dumps(counts, indent=1))
-    part.rename(target)
+    source = Path(source).resolve()
+    with new_folder(target) as part:
+        images, annotations = part / "TrainVal_images", part / "TrainVal_pose_annotations"
+        for folder in (images, annotations):
+            folder.mkdir()
+        for folder in ("train_images", "val_images"):
+            link(lip.find_path(source, folder), images / folder)
+        link(lip.find_path(source, "lip_val_set.csv"), annotations / "lip_val_set.csv")
+        write_beside(annotations / "lip_train_set.csv", "".join(map(lip.annotation_row, names, keypoints)))
+        write_beside(part / COUNTS, json.dumps(counts, indent=1))
 
 
 def counts_of(folder: str | Path) -> dict[str, int] | None:

@@ -154,7 +154,7 @@ HEAD = ",".join(corrections.COLUMNS)
         ("row,name\n1,a\n", "no list of corrections"),
         (f"{HEAD}\n1,a.jpg,,neck,1,2,seen,1,1,visible,b,t\n", "line 1: not a correction .label 'seen'"),
         (f"{HEAD}\n1,a.jpg,,neck,nan,2,visible,1,1,visible,b,t\n", "line 1: not a correction .a coordinate"),
-        (f"{HEAD}\n1,a.jpg,,neck,1\n", "line 1: not a correction"),
+        (f"{HEAD}\n1,a.jpg,,neck,1\n", "line 1: 5 cells instead of 12"),
         (f"{HEAD}\n1,a.jpg,,,1,2,visible,1,1,visible,b,t\n", "line 1: not a correction .no joint"),
         (f"{HEAD}\n" + 2 * "1,a.jpg,,neck,1,2,visible,1,1,visible,b,t\n", "neck of a.jpg comes twice"),
         ("\x00\xff", "no list of corrections"),

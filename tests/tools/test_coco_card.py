@@ -29,13 +29,6 @@ def test_the_sure_peak_misjudges_the_fewest_joints():
     assert coco_card.sure_peak(errors, found) > 0.5
 
 
-def test_joints_on_either_side_of_the_peak_are_counted():
-    errors, found = joints((0.1, 3), (0.2, np.nan), (0.3, 0.5), (0.4, 2), (0.6, 0.5), (0.7, 0.2))
-    table = coco_card.judged(errors, found, 0.3)
-    assert table["joints"].tolist() == [1, 4] and table["found (%)"].tolist() == [0, 75]
-    assert table["without a label"].tolist() == [1, 0] and list(table.index) == ["below 0.30", "from 0.30 on"]
-
-
 def test_a_card_is_of_its_file_and_needs_somebody_left_out(tmp_path, capsys):
     render_coco(tmp_path / "coco", num_train_images=3, num_val_images=2, seed=3, num_workers=0)
     render_lip(tmp_path / "lip", num_train=1, num_val=2, seed=3, num_workers=0)

@@ -170,12 +170,13 @@ def test_groups_are_the_papers_columns_with_intervals_around_them():
 def test_joints_are_counted_by_the_height_of_their_peak():
     found = np.zeros((1, 16, 3))
     found[0, :5, 2] = 0.19, 0.2, 0.9, 0.1, 0.5
-    distances = np.full((1, 16), np.nan)
-    distances[0, :4] = 0.6, 0.5, 0.51, 0.1
-    table = model_card.by_peak(distances, found)
-    assert table["joints"].to_list() == [2, 2] and table["found (%)"].to_list() == [50, 50]
-    assert model_card.by_peak(distances, found, 0.5)["joints"].to_list() == [3, 1]
-    assert np.isnan(model_card.by_peak(distances[:, 5:], found[:, 5:])["found (%)"]).all()
+    errors = np.full((1, 16), np.nan)
+    errors[0, :4] = 1.2, 1.0, 1.02, 0.2
+    table = model_card.by_peak(errors, found, 0.2, 0.5)
+    assert table["joints"].to_list() == [2, 1, 1] and table["found (%)"].to_list() == [50, 100, 0]
+    assert table["without a label"].to_list() == [11, 0, 1]
+    assert list(table.index) == ["below 0.2", "0.2 to 0.5", "from 0.5 on"]
+    assert np.isnan(model_card.by_peak(errors[:, 5:], found[:, 5:], 0.2)["found (%)"]).all()
 
 
 def test_predictions_differ_by_what_was_moved():

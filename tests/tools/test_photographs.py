@@ -33,15 +33,6 @@ def test_a_box_within_three_pixels_of_the_edge_is_cut(box, cut):
     assert photographs.reaches_edge(person) is cut
 
 
-def test_calibration_counts_by_peak_and_leaves_unlabelled_joints_out_of_the_percent():
-    errors = np.array([[0.5, 2.0, np.nan, 0.9]])
-    found = np.zeros((1, 4, 3))
-    found[0, :, 2] = 0.15, 0.1, 0.05, 0.95
-    table = photographs.calibration(errors, found, (0, 0.1, 0.5, np.inf))
-    assert table["joints"].tolist() == [0, 2, 1] and table["without a label"].tolist() == [1, 0, 0]
-    assert table["found (%)"].tolist()[1:] == [50, 100]
-
-
 def test_a_perfect_answer_has_limb_ap_100_whatever_the_face():
     truth_row = np.array([(10 + 5 * j, 20 + 3 * j, 2) for j in range(17)], float)
     annotation = {
