@@ -44,6 +44,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
     _add_publish(commands)
     _add_plan(commands)
     _add_predict(commands, wanted=wanted == "predict")
+    _add_inspect(commands, wanted=wanted == "inspect")
     _add_lip_from_coco(commands, wanted=wanted == "lip-from-coco")
     _add_verify(commands)
     _add_tools(commands)
@@ -136,6 +137,21 @@ def _add_predict(commands, wanted: bool) -> None:
 
         room.add_arguments(predict)
         predict.set_defaults(run=room.predict)
+
+
+def _add_inspect(commands, wanted: bool) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="a predicted video as a page: frames, joints over time, jumps",
+        description="Write a page, which works without network, of a video and the JSON that gccpm predict wrote of it: "
+        "frames with their poses, every joint's x, y and score over time before and after smoothing, and the joints that "
+        "jump.",
+    )
+    if wanted:
+        from gccpm_lib.cli import inspect_video as room
+
+        room.add_arguments(inspect)
+        inspect.set_defaults(run=room.write_page)
 
 
 def _add_lip_from_coco(commands, wanted: bool) -> None:

@@ -28,6 +28,7 @@ class Predicted:
     scores: list[float]  # (N,) of the persons
     time: float = 0.0  # seconds since the video's first frame
     track_ids: Sequence[int] = ()  # (N,) who is who in a video, see `prediction.tracking`
+    unsmoothed: np.ndarray | None = None  # (N, K, 3) the keypoints before smoothing, where they were smoothed
 
 
 def output_path(name: str | None, sources: Sequence[Source], several: bool, submission: bool = False) -> Path:
@@ -188,7 +189,8 @@ def predicted_rows(predicted: Predicted, skeleton: Skeleton, sure_peak: float) -
     """Rows of a COCO results file: the joints' scores are the third numbers.
 
     Beyond what COCO asks for: file_name, the joints' names, the peak from which they are sure and, for a video, frame, time
-    in seconds and track_id. Without image_id where that isn't known: `evaluate_coco` goes by file_name.
+    in seconds, track_id and, where they were smoothed, unsmoothed_keypoints. Without image_id where that isn't known:
+    `evaluate_coco` goes by file_name.
     """
     known = {} if predicted.image_id is None else {"image_id": predicted.image_id}
     more = {"file_name": predicted.source.name, "joints": list(skeleton.joints), "sure_peak": sure_peak}
@@ -196,4 +198,7 @@ def predicted_rows(predicted: Predicted, skeleton: Skeleton, sure_peak: float) -
     found = zip(predicted.keypoints, predicted.scores, strict=True)
     rows = [{"keypoints": _rounded(keypoints), "score": score} for keypoints, score in found]
     tracks = [{"track_id": number} for number in predicted.track_ids] or [{}] * len(rows)
+    if predicted.unsmoothed is not None:
+        rough = [{"unsmoothed_keypoints": _rounded(keypoints)} for keypoints in predicted.unsmoothed]
+        tracks = [track | own for track, own in zip(tracks, rough, strict=True)]
     return [known | {"category_id": PERSON} | row | more | track for row, track in zip(rows, tracks, strict=True)]

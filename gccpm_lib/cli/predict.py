@@ -66,6 +66,7 @@ class Outcome:
     keypoints: np.ndarray | None  # (N, K, 3); None where the frame couldn't be read or predicted
     problems: tuple[str, ...]
     track_ids: tuple[int, ...] = ()  # (N,) who is who in a video
+    unsmoothed: np.ndarray | None = None  # (N, K, 3) where keypoints are smoothed
 
 
 class Tally:
@@ -236,15 +237,18 @@ def _followed(outcomes: Iterator[Outcome], is_smooth: bool) -> Iterator[Outcome]
             continue
         time, keypoints = outcome.frame.time, outcome.keypoints
         tracks, numbers = tracking.follow(tracks, outcome.boxes, time)
+        rough = keypoints if is_smooth else None
         if is_smooth:
             people, keypoints = smoothing.smooth(people, numbers, keypoints, time)
-        yield replace(outcome, keypoints=keypoints, track_ids=tuple(numbers))
+        yield replace(outcome, keypoints=keypoints, track_ids=tuple(numbers), unsmoothed=rough)
 
 
 def _predicted(outcome: Outcome, image_id: int | None) -> Predicted:
     frame, keypoints = outcome.frame, outcome.keypoints
     scores = [person_score(own) * float(box[4]) for own, box in zip(keypoints, outcome.boxes, strict=True)]
-    return Predicted(frame.source, frame.number, image_id, keypoints, scores, frame.time, outcome.track_ids)
+    return Predicted(
+        frame.source, frame.number, image_id, keypoints, scores, frame.time, outcome.track_ids, outcome.unsmoothed
+    )
 
 
 def _summary(tally: Tally, whole: bool, stopped: bool, seconds: float, path: Path, drawn: str) -> str:

@@ -1,7 +1,6 @@
 """An executed notebook -> one self-contained HTML page (through nbconvert), with nothing in it that loads from afar."""
 
 import base64
-import hashlib
 import io
 import itertools
 import json
@@ -20,7 +19,7 @@ from gccpm_lib.report.notebook import RECORD_TYPE
 from gccpm_lib.report.profiles import has_tag, read_parameters
 from gccpm_lib.report.sanitise import harmless, markdown_html
 from gccpm_lib.show import inspector_files
-from gccpm_lib.show.inspector_files import INSPECTOR_TYPE, STILL
+from gccpm_lib.show.inspector_files import INSPECTOR_TYPE, STILL, script_data, script_hash
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 PICTURE_LIMIT_BYTES = 300_000
@@ -126,16 +125,6 @@ def picture_size(path: Path) -> tuple[int, int]:
 def template_text(name: str) -> str:
     """A file of the templates folder as text."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def script_data(content: Mapping) -> str:
-    """JSON text to stand inside a script element: without "<" nothing in it can end the element or begin a comment."""
-    return json.dumps(content).replace("<", "\\u003c")
-
-
-def script_hash(script: str) -> str:
-    """What the page's content security policy calls a script; no others may run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:

@@ -51,6 +51,7 @@ class Inspector {
   close() {
     [this.strip, this.stage].forEach((part) => part.observer.disconnect());
     this.leave.forEach((stop) => stop());
+    this.curves.playing = false;
     this.source.close();
     URL.revokeObjectURL(this.controls.download.href);
     this.root.remove();
@@ -69,8 +70,9 @@ class Inspector {
     const places = { order: () => this.order, at: () => this.at, go: (at) => this.fromStrip(at), isMarked: (index) => this.source.marked().includes(index) };
     this.strip = new Strip(this.state, this.source, places);
     this.editor = new Editor(this);
+    this.curves = new Curves(this);
     const parts = [buildFilters(this), buildHead(this), this.stage.element, buildSheet(this), this.editor.element, buildTools(this)];
-    const desk = make("div", { className: "desk" }, ...parts, buildKeys(this), this.strip.element, buildFoot(this));
+    const desk = make("div", { className: "desk" }, ...parts, buildKeys(this), this.strip.element, this.curves.element, buildFoot(this));
     this.root = make("section", { className: "gccpm-inspector", ariaLabel: "Keypoint inspector", tabIndex: -1 }, desk);
     this.root.addEventListener("keydown", (event) => this.key(event));
   }
@@ -224,8 +226,10 @@ class Inspector {
       suspicions: (i) => i in state.suspicions,
       corrected: (i) => isCorrected(state, i),
     }[controls.group.value];
+    const track = Number(controls.track.value);
+    const inTrack = (i) => track < 0 || placeOf(state, i)[0] === track;
     const holds = (i) => wanted === "any" || jointsWhere(state, i, condition(i)).some((k) => joint < 0 || k === joint);
-    return (i) => table.names[i].toLowerCase().includes(text) && inGroup(i) && holds(i);
+    return (i) => table.names[i].toLowerCase().includes(text) && inGroup(i) && inTrack(i) && holds(i);
   }
 
   filterJoint() {
@@ -262,6 +266,7 @@ class Inspector {
     [...this.controls.rows.children].forEach((row, k) => row.classList.toggle("chosen", k === joint));
     this.editor.tell();
     this.stage.draw();
+    this.curves.draw();
   }
 
   // -------- pictures
@@ -295,6 +300,7 @@ class Inspector {
     if (index !== this.wanted) return; // paged on meanwhile
     Object.assign(state, { index, page, heat: null });
     this.stage.show(text);
+    this.curves.draw();
     this.tell();
     this.loadHeat();
     this.root.dataset.index = index ?? "";
@@ -363,7 +369,7 @@ class Inspector {
     const { table, joint, predicted, labelled, other } = this.state;
     const count = (test) => jointsWhere(this.state, index, test).length;
     const scored = count((error) => !Number.isNaN(error));
-    const facts = [`row ${table.rows[index] + 1}`];
+    const facts = table.video ? [] : [`row ${table.rows[index] + 1}`];
     if (table.annotation_ids[index] !== null) facts.push(`annotation ${table.annotation_ids[index]}`);
     if (predicted && labelled) facts.push(scored ? `mean error ${fixed(errorOf(this.state, index, -1))}` : "not scored");
     if (other >= 0 && scored) facts.push(`${table.sets[other]} ${fixed(errorOf(this.state, index, -1, other))}`);
@@ -391,7 +397,7 @@ class Inspector {
     const { state } = this;
     const { table, predicted, other, chosen } = state;
     const label = labelOf(state, index, k);
-    const shape = make("i", { className: `${table.sides[k]} ${label}` });
+    const shape = make("i", { className: state.labelled ? `${table.sides[k]} ${label}` : table.sides[k] });
     const was = stateOf(state, index).corrected[k];
     const row = make("tr", {}, make("th", { scope: "row", title: table.joints[k] }, shape, table.joints[k]), make("td", {}, was ? `${label} ✎` : label));
     if (predicted) row.append(make("td", {}, found ? fixed(found.value) : "–"), this.errorCell(errorOf(state, index, k)));
@@ -421,7 +427,7 @@ class Inspector {
 
   tellMarks() {
     const [marked, { csv }, { marks, download }] = [this.source.marked(), this.source, this.controls];
-    const count = `${many(marked.length, "label")} marked as suspicious`;
+    const count = `${many(marked.length, this.state.table.video ? "frame" : "label")} marked as suspicious`;
     marks.textContent = csv ? `${count}; the list is ${csv}` : count;
     this.strip.flagAll();
     URL.revokeObjectURL(download.href);

@@ -32,7 +32,7 @@ function ordersOf({ predicted, labelled, table, suspicions }) {
     orders.unshift(["worst", "worst first"], ["best", "best first"]);
     orders.push(...kinds.map((kind) => [kind, `most joints ${KINDS[kind]}`]));
   }
-  if (Object.keys(suspicions).length) orders.unshift(["suspicions", "suspicious labels first"]);
+  if (Object.keys(suspicions).length) orders.unshift(["suspicions", table.video ? "jumps first" : "suspicious labels first"]);
   if (table.video) orders.sort((a, b) => (b[0] === "file") - (a[0] === "file"));
   return orders;
 }
@@ -54,7 +54,7 @@ function groupsOf({ labelled, table, suspicions }) {
     ["all", "all"],
     ...(labelled ? [["occluded", "with occluded joints"], ["open", "without occluded joints"]] : []),
     ["marked", "marked as suspicious"],
-    ...(Object.keys(suspicions).length ? [["suspicions", "suspicious to a check"]] : []),
+    ...(Object.keys(suspicions).length ? [["suspicions", table.video ? "with a joint that jumps" : "suspicious to a check"]] : []),
     ...(table.states ? [["corrected", "corrected or rejected"]] : []),
   ];
 }
@@ -76,7 +76,9 @@ function buildFilters(inspector) {
   add("joint", "Joint", selectOf([[-1, "any joint"], ...table.joints.map((name, k) => [k, name])], () => inspector.filterJoint()));
   add("condition", "… is", selectOf(conditionsOf(state), again));
   add("group", "Persons", selectOf(groupsOf(state), again));
-  add("text", "File name", make("input", { type: "search", placeholder: "has …", oninput: again }));
+  const tracks = (table.video?.tracks ?? []).map(({ number }) => [number, `person ${number}`]);
+  add("track", "In the video", selectOf([[-1, "everybody"], ...tracks], again), tracks.length < 2);
+  add("text", "File name", make("input", { type: "search", placeholder: "has …", oninput: again }), Boolean(table.video));
   const range = { type: "range", min: 0, max: 1, step: 0.01, value: state.threshold, oninput: () => inspector.setThreshold() };
   add("threshold", "Unsure up to score", make("input", range), !state.predicted);
   controls.thresholdTold = make("output", {}, fixed(state.threshold));

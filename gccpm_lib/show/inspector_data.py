@@ -41,6 +41,7 @@ class Collection:
     kinds: np.ndarray  # (S, N, K) int8: codes of joint_errors.KINDS or NOT_SCORED
     heatmaps: Heatmaps | None = None
     suspicions: Mapping[int, str] = field(default_factory=dict)  # row (from 0) -> what is suspicious about its labels
+    video: Mapping | None = None  # of a video's frames: curves, jumps and titles, see `cli.inspect_video`
 
     @property
     def means(self) -> np.ndarray:
@@ -125,13 +126,14 @@ def table(collection: Collection, rows: Sequence[int]) -> tuple[dict, dict[str, 
         "limbs": [list(limb) for limb in skeleton.limbs],
         "sets": list(collection.predictions),
         "rows": rows,
-        "names": [person.name for person in persons],
+        "names": [collection.video["titles"][row] if collection.video else collection.persons[row].name for row in rows],
         "annotation_ids": [person.annotation_id for person in persons],
         "heatmaps": collection.heatmaps is not None,
         "kind_names": list(joint_errors.KINDS),
         "suspicions": {row: collection.suspicions[row] for row in rows if row in collection.suspicions},
-        "unsure": UNSURE,
+        "unsure": collection.video["unsure"] if collection.video else UNSURE,
         "total": len(collection.persons),
+        "video": collection.video,
     }
     scores = [found[rows, :, 2] for found in collection.predictions.values()]
     arrays = {
@@ -222,17 +224,21 @@ def first_in_line(rows: list[int], suspicious: Sequence[int]) -> list[int]:
 def report_data(collection: Collection, limit_bytes: int = 700_000, count: int = 24) -> dict:
     """The inspector of a report: examples by the first set's errors with everything embedded, as JSON.
 
-    Pictures shrink, then examples are left out, until the JSON text has at most limit_bytes.
+    Pictures shrink, then examples are left out, until the JSON text has at most limit_bytes. Of a video all rows are shown
+    that have room.
     """
+    count = len(collection.persons) if collection.video else count
     sides = iter(REPORT_SIDES)
     side = next(sides)
     while True:
         means = collection.means[0] if len(collection.means) else np.full(len(collection.persons), np.nan)
-        data = _report_data(collection, first_in_line(examples(means, count), collection.suspicions), side)
+        rows = examples(means, count)
+        rows = rows if collection.video else first_in_line(rows, collection.suspicions)
+        data = _report_data(collection, rows, side)
         if len(json.dumps(data)) <= limit_bytes or count <= 3:
             return data
         side = next(sides, side)
-        count -= 3 if side == REPORT_SIDES[-1] else 0
+        count -= max(3, count // 10) if side == REPORT_SIDES[-1] else 0
 
 
 def _report_data(collection: Collection, rows: list[int], side: int) -> dict:

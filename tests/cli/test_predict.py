@@ -175,6 +175,8 @@ def test_a_video_is_smoothed_and_its_first_frame_is_not(predict, tmp_path):
         found[name] = np.array([row["keypoints"] for row in rows_in(f"{name}.json")]).reshape(4, 16, 3)
     np.testing.assert_array_equal(found["smooth"][0], found["rough"][0])
     np.testing.assert_array_equal(found["smooth"][:, :, 2], found["rough"][:, :, 2])
+    kept = np.array([row["unsmoothed_keypoints"] for row in rows_in("smooth.json")]).reshape(4, 16, 3)
+    np.testing.assert_array_equal(kept, found["rough"])
     steps = {name: abs(np.diff(keypoints[:, :, :2], axis=0)).sum() for name, keypoints in found.items()}
     assert 0 < steps["smooth"] < 0.9 * steps["rough"]
 
