@@ -321,6 +321,7 @@ def test_pages_without_an_inspector_stay_as_they_were():
 def test_the_module_can_stand_inside_a_script_element():
     text = inspector_files.module_text()
     assert not re.search(r"</script|<!--", text, re.IGNORECASE)
+    text = text.replace("http://www.w3.org/2000/svg", "")  # a name, at which nothing is asked for
     assert "export default" in text and not re.search(r"^import\b|\bfetch\(|https?:", text, re.MULTILINE)
     assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", text)
 
