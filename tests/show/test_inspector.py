@@ -343,4 +343,5 @@ def test_an_executed_notebook_carries_the_examples_and_little_else(tmp_path, mon
     exported = BeautifulSoup(HTMLExporter().from_notebook_node(notebook)[0], "html.parser")
     assert [image["src"][:22] for image in exported.select("main img")] == ["data:image/png;base64,"]
     assert "run the cell to use it" in data["text/plain"]
-    assert len(json.dumps(notebook.metadata.get("widgets", {}))) < 100_000
+    script = len(json.dumps(inspector_files.module_text() + inspector_files.style_text()))
+    assert len(json.dumps(notebook.metadata.get("widgets", {}))) < script + 10_000
