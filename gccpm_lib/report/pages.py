@@ -134,6 +134,7 @@ def prepared(notebook: Mapping, where: str) -> nbformat.NotebookNode:
     layout = record_of(notebook).get("layout")
     unshown = {*UNSHOWN, *(LAYOUTS if layout else ())} - {layout}
     notebook.cells = [cell for cell in notebook.cells if not any(has_tag(cell, tag) for tag in unshown)]
+    notebook.cells = _without_what_shows_nothing(notebook.cells)
     _say_where_pictures_lack(notebook.cells)
     pictures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ()))
     limit = min(PICTURE_LIMIT_BYTES, PICTURES_LIMIT_BYTES // max(pictures, 1))
@@ -161,6 +162,18 @@ def _answer_picture(notebook: Mapping, name: str) -> dict | None:
             small = _webp(base64.b64decode("".join(output["data"]["image/png"])), ANSWER_LIMIT_BYTES)
             return {"webp": base64.b64encode(small).decode(), "alt": about.get("caption") or name}
     return None
+
+
+def _without_what_shows_nothing(cells: list) -> list:
+    """The cells without each text tagged if-shown, and the code behind it, where that code was run and shows nothing."""
+    starts = [i for i, cell in enumerate(cells) if not i or cell.cell_type == "markdown"]
+    groups = [cells[start:end] for start, end in itertools.pairwise([*starts, len(cells)])]
+    return [cell for group in groups if not _shows_nothing(group) for cell in group]
+
+
+def _shows_nothing(group: list) -> bool:
+    text, *code = group
+    return has_tag(text, "if-shown") and all(cell.execution_count is not None and not cell.outputs for cell in code)
 
 
 def _say_where_pictures_lack(cells: list) -> None:

@@ -104,3 +104,15 @@ def test_a_training_s_paths_are_the_project_s(root):
 
 def test_exercises_keep_their_numbers():
     assert BeautifulSoup(markdown_html("2. Make it wider."), "html.parser").ol["start"] == "2"
+
+
+@pytest.mark.parametrize(("outputs", "run", "there"), [([], 1, False), ([], None, True), (["3"], 1, True)])
+def test_a_text_whose_code_shows_nothing_is_not_there(outputs, run, there):
+    """Where it was run: a page of a run that failed before it keeps the text. What comes behind stays."""
+    cells = [new_markdown_cell("# Title"), new_markdown_cell("## Only sometimes", metadata={"tags": ["if-shown"]})]
+    made = [new_output("stream", name="stdout", text=text) for text in outputs]
+    cells += [new_code_cell("hidden = 0", execution_count=run), new_code_cell("a = 1", execution_count=run, outputs=made)]
+    cells += [new_markdown_cell("## Always"), new_code_cell("b = 1", execution_count=run)]
+    soup = BeautifulSoup(pages.page_html(new_notebook(cells=cells), "demo", {"title": "T", "report": "R"}), "html.parser")
+    said = soup.main.get_text()
+    assert ("Only sometimes" in said, "hidden" in said) == (there, there) and "Always" in said and "b = 1" in said
