@@ -180,6 +180,15 @@ def recipe_of(path: str | Path, name: str = "", input_size: Sequence[int] | None
     return recipe_in(checkpoint, name, input_size)
 
 
+def told_data(path: str | Path) -> str:
+    """What a network was trained on, for the Markdown of a page: our own checkpoint's data set, else what its file says."""
+    saved = read_checkpoint(path)
+    if run := saved.get("run"):
+        splits = "both splits: **no measure of new people**" if run["train_and_val"] else "its train split"
+        return f"`{run['dataset_folder']}`, {splits}"
+    return saved.get("about", {}).get("trained_on", "what the file doesn't say")
+
+
 def recipe_in(checkpoint: dict, name: str = "", input_size: Sequence[int] | None = None) -> Recipe:
     """`recipe_of` for a checkpoint that is read already: our own hold its name and what a network has of its own."""
     recipe = get_recipe(name or checkpoint["recipe"])

@@ -7,7 +7,7 @@ scores(validation, found)  # {"AP": ..., ...} in percent
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,20 @@ def _readable_alone(persons: list[Person], subjects: list[Person], truth: dict, 
     scored = {None, *(a["id"] for a in truth["annotations"])}
     chosen = [[p for p in some if p.image_id not in bad and p.annotation_id in scored] for some in (persons, subjects)]
     return *chosen, truth
+
+
+def some_images(validation: Validation, count: int) -> tuple[Validation, np.ndarray]:
+    """So many images in which persons are labelled and predicted, evenly spread, alone; and the rows of their subjects."""
+    predicted = {subject.image_path for subject in validation.subjects}
+    images = list(dict.fromkeys(person.image_path for person in validation.persons if person.image_path in predicted))
+    chosen = {images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)}
+    rows = np.flatnonzero([subject.image_path in chosen for subject in validation.subjects])
+    persons, subjects = ([p for p in some if p.image_path in chosen] for some in (validation.persons, validation.subjects))
+    truth, ids = validation.truth, {person.image_id for person in persons}
+    if truth is not None:
+        annotations = [annotation for annotation in truth["annotations"] if annotation["image_id"] in ids]
+        truth = {**truth, "images": [i for i in truth["images"] if i["id"] in ids], "annotations": annotations}
+    return replace(validation, persons=persons, subjects=subjects, truth=truth), rows
 
 
 def scores(validation: Validation, found: np.ndarray) -> dict[str, float]:

@@ -274,8 +274,17 @@ def scatter(table: pd.DataFrame, costs: dict[str, str], y: str, low: str, high: 
     return figure
 
 
-def pose_rows(persons: Sequence[Person], rows: dict[str, np.ndarray], skeleton: Skeleton, photos: bool = True) -> Figure:
-    """A column per person, a named row per set of poses (N, K, 3). photos False: on white paper instead of the pictures."""
+def pose_rows(
+    persons: Sequence[Person],
+    rows: dict[str, np.ndarray],
+    skeleton: Skeleton,
+    photos: bool = True,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """A column per person, a named row per set of poses (N, K, 3). photos False: on white paper instead of the pictures.
+
+    names: of the persons, told in the first row.
+    """
     images = [read_person_image(person) for person in persons]
     if not photos:
         images = [np.full_like(image, 255) for image in images]
@@ -284,4 +293,7 @@ def pose_rows(persons: Sequence[Person], rows: dict[str, np.ndarray], skeleton: 
         for poses in rows.values()
         for person, image, pose in zip(persons, images, poses, strict=True)
     ]
-    return gallery(drawn, [name for name in rows for _ in persons], len(persons))
+    titles = [row for row in rows for _ in persons]
+    if names:
+        titles[: len(names)] = [f"{name}, {row}" for name, row in zip(names, titles, strict=False)]
+    return gallery(drawn, titles, len(persons))

@@ -50,6 +50,21 @@ def test_the_labels_themselves_score_full(recipe, lip_folder, coco_folder):
     assert low <= gain <= high and gain > 80
 
 
+@pytest.mark.parametrize("recipe", [LIP_MODERN, COCO_MODERN], ids=lambda recipe: recipe.name)
+def test_some_images_are_scored_as_if_there_were_no_others(recipe, lip_folder, coco_folder):
+    validation = scoring.read_validation(lip_folder if recipe is LIP_MODERN else coco_folder, recipe)
+    found = labels_of(validation)
+    first = validation.persons[0].image_path
+    in_first = [person.image_path == first for person in validation.persons]
+    found[~np.array(in_first)] += (60, 60, 0)
+    one, rows = scoring.some_images(validation, 1)
+    assert rows.tolist() == np.flatnonzero(in_first).tolist() and {person.image_path for person in one.persons} == {first}
+    assert scoring.scores(one, found[rows])[validation.main_score] == pytest.approx(100)
+    whole, rows = scoring.some_images(validation, 1000)
+    assert len(rows) == len(validation.persons)
+    assert scoring.scores(whole, found) == pytest.approx(scoring.scores(validation, found), nan_ok=True)
+
+
 def test_names_of_what_is_scored(lip_folder, coco_folder):
     lip, coco = (scoring.read_validation(f, r) for f, r in ((lip_folder, LIP_MODERN), (coco_folder, COCO_MODERN)))
     assert (lip.metric, lip.main_score, lip.box_source) == ("PCKh@0.5 Avg.", "Avg.", "whole pictures")
