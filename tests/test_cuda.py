@@ -78,23 +78,31 @@ def after_a_step(tmp_path, device: str, **values):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_has_the_cpus_losses_and_gradients(exact, tmp_path, name):
-    """Gradients by ||cuda - cpu|| / ||cpu||: batch normalisation over few values magnifies rounding."""
+    """Gradients by ||cuda - cpu|| / ||cpu||. The CPU's own float32 is 1 % from float64 here, as the normalisation over few
+    values magnifies rounding; the 10 bits of TF32 would be 40 % off."""
     values = {"recipe": name, "precision": "float32", "input_size": small(name)}
     (here, ours), (there, theirs) = (after_a_step(tmp_path, device, **values) for device in ("cpu", CUDA))
     assert here.isfinite().all() and torch.allclose(here, there, rtol=1e-4)
     assert ours.keys() == theirs.keys()
     cpu, cuda = (torch.cat([g[k].flatten() for k in ours]).double() for g in (ours, theirs))
-    assert (cuda - cpu).norm() / cpu.norm() < 1e-2
+    assert (cuda - cpu).norm() / cpu.norm() < 0.05
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_is_near_and_finite(tmp_path, precision):
-    (exact_losses, _), (losses, gradients) = (
-        after_a_step(tmp_path / p, CUDA, recipe="lip-modern", input_size=(64, 64), precision=p)
-        for p in ("float32", precision)
-    )
-    assert torch.allclose(exact_losses, losses, rtol=0.05)
-    assert all(g.isfinite().all() for g in gradients.values())
+def test_half_precision_is_near_and_stays_finite(tmp_path, precision):
+    """float16's first steps overflow and are left out until the scale of the loss has come down."""
+    values = {"recipe": "lip-modern", "input_size": (64, 64), "device": CUDA, "num_refinement_stages": 1}
+    run = Run("data", str(tmp_path), precision=precision, **values)
+    recipe = run.full_recipe()
+    state = start(run, recipe, say=quiet)
+    state.network.train()
+    before = state.network.model[1][0].weight.detach().clone()
+    exact_losses, _ = after_a_step(tmp_path, CUDA, recipe="lip-modern", input_size=(64, 64), precision="float32")
+    batches = [batch_of(recipe), batch_of(recipe, 3)]
+    losses = [optimiser_step(state, batches, recipe, CUDA, 1.0)[0].cpu() for _ in range(30)]
+    assert torch.allclose(exact_losses, losses[0], rtol=0.05) and losses[-1].sum() < losses[0].sum()
+    assert all(tensor.isfinite().all() for tensor in state.network.state_dict().values())
+    assert not torch.equal(before, state.network.model[1][0].weight)
 
 
 @pytest.mark.parametrize("values", [{}, {"precision": "bfloat16"}, {"context": "none"}, {"context": "aspp"}], ids=str)

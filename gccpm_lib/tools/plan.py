@@ -221,7 +221,7 @@ def measure(run: Run, recipe: Recipe, persons: Sequence[Person], num_steps: int)
     precision = "float32" if kind == "cpu" else recipe.precision
     predictor = PosePredictor(state.kept_network, recipe, device=run.device, precision=precision)
     some = list(persons[: 4 if kind == "cpu" else 64])
-    predictor.predict_persons(some[:2])  # warms up
+    predictor.predict_persons(some)  # warms up
     started = time.perf_counter()
     predictor.predict_persons(some)
     validated_per_s = len(some) / (time.perf_counter() - started)
