@@ -228,13 +228,18 @@ def corrected_keypoints(
         if not own.joint:
             continue
         where = f"{path}, {told_key(own.key)}, {own.joint}"
-        joint = next((k for k, name in enumerate(joints) if name == own.joint or same_joints([name], [own.joint])), None)
+        joint = joint_index(own.joint, joints)
         if joint is None:
             raise DataError(f"{where}: no such joint, there are {', '.join(joints)}; correct or remove the line")
         if not (_same(points[joint], own.was) or _same(points[joint], own.now)):
             raise DataError(f"{where}: the label has changed since it was corrected; correct it again, or remove the line")
         points[joint] = own.now
     return points
+
+
+def joint_index(joint: str, joints: Sequence[str]) -> int | None:
+    """Where a corrected joint is among these names, however they are written; None where it isn't."""
+    return next((k for k, name in enumerate(joints) if name == joint or same_joints([name], [joint])), None)
 
 
 def _same(point: np.ndarray, other: Point) -> bool:

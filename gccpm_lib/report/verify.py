@@ -14,13 +14,16 @@ import math
 import platform
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gccpm_lib import provenance
-from gccpm_lib.datasets import coco
+from gccpm_lib.datasets import coco, lip
+from gccpm_lib.datasets.corrections import split_names
 from gccpm_lib.datasets.lip import find_path
+from gccpm_lib.datasets.records import DataError
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.files import read_manifest, sha256
 from gccpm_lib.report.notebook import project_root
@@ -203,13 +206,31 @@ def check_scores(name: str, page: dict) -> Iterator[Check]:
 
 
 def _score_check(what: str, recorded: dict, file: Path, folder: Path, val_labels: str) -> Check:
-    if file.suffix == ".csv":
-        main, allowed, now = "Avg.", WHOLE_PIXELS, evaluation.evaluate_lip(find_path(folder, "lip_val_set.csv"), file)
-    else:
-        main, allowed = "AP", 0.01
-        now = evaluation.evaluate_coco(coco.labels_file(folder, "val", val_labels), file)
+    is_lip = file.suffix == ".csv"
+    main, allowed, evaluate = (
+        ("Avg.", WHOLE_PIXELS, evaluation.evaluate_lip) if is_lip else ("AP", 0.01, evaluation.evaluate_coco)
+    )
+    try:
+        with tempfile.TemporaryDirectory() as part:
+            now = evaluate(_truth_file(folder, val_labels, is_lip, Path(part)), file)
+    except DataError as error:
+        return Check(what, UNKNOWN, str(error))
     same = math.isclose(now[main], recorded[main], abs_tol=allowed)
     return Check(what, SAME if same else DIFFERS, f"{main} recorded {recorded[main]:.2f}, from {file.name} {now[main]:.2f}")
+
+
+def _truth_file(folder: Path, val_labels: str, is_lip: bool, part: Path) -> Path:
+    """The validation labels' file; with corrections on top of it a corrected one, written into the folder `part`."""
+    if not split_names(val_labels)[1]:
+        return find_path(folder, "lip_val_set.csv") if is_lip else coco.labels_file(folder, "val", val_labels)
+    if is_lip:
+        persons = lip.read_lip(folder, "val", labels=val_labels)
+        text = "".join(lip.annotation_row(person.name, person.keypoints) for person in persons)
+    else:
+        text = json.dumps(coco.read_truth(folder, "val", val_labels))
+    truth = part / "truth"
+    truth.write_text(text, encoding="utf-8")
+    return truth
 
 
 def compare(report: str | Path, other: str | Path) -> list[Check]:

@@ -9,6 +9,7 @@ are Johnson and Everingham's ("Learning Effective Human Pose Estimation from Ina
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ import numpy as np
 import pandas as pd
 
 from gccpm_lib import checkpoints
-from gccpm_lib.datasets import lip
+from gccpm_lib.datasets import corrections, lip
 from gccpm_lib.datasets.records import Person, fingerprint
 from gccpm_lib.evaluation.pckh import HEAD_TOP, NECK
 from gccpm_lib.files import link, new_folder, write_beside
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.skeletons import LIP, MISSING
+from gccpm_lib.training.run import Run
 
 ARMS, LEGS = (10, 11, 12, 13, 14, 15), (0, 1, 2, 3, 4, 5)  # joints of LIP that are exchanged together
 HEAD_SHARE = 0.19  # head size over the larger extent of the labelled joints: the median of Leeds Sports Pose Extended
@@ -35,15 +37,22 @@ MOST = 2.0  # head sizes that a joint counts at most in such a mean
 RULE = (HEAD_SHARE, LEAST_LABELS, SWAP_GAIN, FAR, SURE, MOST)
 
 
-def cleaned(keypoints: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+def cleaned(
+    keypoints: np.ndarray, found: np.ndarray, by_hand: np.ndarray | None = None
+) -> tuple[np.ndarray, dict[str, int]]:
     """Labels and predictions (N, 16, 3) -> corrected labels, and how many persons' and joints' labels changed.
 
     Arms, or legs, change their sides where their joints then lie nearer to the prediction by SWAP_GAIN head sizes in the
     mean, each distance counted up to MOST. A joint that is still FAR from a sure prediction is taken for not labelled.
+    by_hand (N, 16) bool: joints that people corrected stay as they are, and so do the arms or legs that they belong to.
     """
     corrected = keypoints.copy()
-    swapped = {name: _swap(corrected, found, list(group)) for name, group in (("arms", ARMS), ("legs", LEGS))}
-    astray = (_distances(corrected, found) > FAR) & (found[:, :, 2] >= SURE)
+    kept = np.zeros(keypoints.shape[:2], bool) if by_hand is None else by_hand.copy()
+    swapped = {}
+    for name, group in (("arms", list(ARMS)), ("legs", list(LEGS))):
+        kept[:, group] = kept[:, group].any(axis=1, keepdims=True)
+        swapped[name] = _swap(corrected, found, group, ~kept[:, group[0]])
+    astray = (_distances(corrected, found) > FAR) & (found[:, :, 2] >= SURE) & ~kept
     corrected[astray] = MISSING
     return corrected, {**swapped, "joints": int(astray.sum())}
 
@@ -66,13 +75,16 @@ def changes(persons: Sequence[Person], corrected: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row", "name", "joint", "problem"])
 
 
-def _swap(keypoints: np.ndarray, found: np.ndarray, group: list[int]) -> int:
-    """Exchange right and left of these joints where that is nearer; changes keypoints and returns for how many persons."""
+def _swap(keypoints: np.ndarray, found: np.ndarray, group: list[int], may: np.ndarray) -> int:
+    """Exchange right and left of these joints where that is nearer and may (N,) allows it; for how many persons it did.
+
+    Changes keypoints.
+    """
     turned = keypoints[:, LIP.flip_order][:, group]
     whole = keypoints.copy()
     whole[:, group] = turned
     before, after = (_mean(np.minimum(_distances(some, found)[:, group], MOST)) for some in (keypoints, whole))
-    nearer = after < before - SWAP_GAIN
+    nearer = may & (after < before - SWAP_GAIN)
     keypoints[nearer] = whole[nearer]
     return int(nearer.sum())
 
@@ -98,17 +110,45 @@ def _distances(keypoints: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.linalg.norm(found[:, :, :2] - points, axis=2) / sizes[:, None]
 
 
-def cleaned_once(checkpoint: str | Path, source: str | Path, folder: str | Path, device: str = "auto") -> Path:
-    """The data set <folder>/<source>_cleaned_<hash of network, labels and rule>, written if it isn't there yet."""
+def cleaned_run(run: Run, checkpoint: str | Path, folder: str | Path) -> Run:
+    """The same training on labels that `cleaned_once` cleans, with its corrections by hand in them."""
+    data = cleaned_once(checkpoint, run.dataset_folder, folder, run.device, run.train_labels)
+    _, csv = corrections.split_names(run.val_labels)
+    val_labels = str(corrections.find_corrections(run.dataset_folder, csv)) if csv else run.val_labels
+    return dataclasses.replace(run, dataset_folder=str(data), train_labels="", val_labels=val_labels)
+
+
+def cleaned_once(
+    checkpoint: str | Path, source: str | Path, folder: str | Path, device: str = "auto", train_labels: str = ""
+) -> Path:
+    """The data set <folder>/<source>_cleaned_<hash of network, labels and rule>, written if it isn't there yet.
+
+    train_labels: a csv of corrections by hand, which go before the network's.
+    """
     weights = checkpoints.network_weights(checkpoints.read_checkpoint(checkpoint))
-    key = checkpoints.weights_hash(weights) + fingerprint(lip.read_lip(source, "train"), LIP) + str(RULE)
+    persons, by_hand = _read(source, train_labels)
+    key = checkpoints.weights_hash(weights) + fingerprint(persons, LIP) + str(RULE)
+    key += str(np.argwhere(by_hand).tolist()) if by_hand.any() else ""
     target = Path(folder) / f"{Path(source).name}_cleaned_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     if not target.exists():
-        write_cleaned(checkpoint, source, target, device)
+        write_cleaned(checkpoint, source, target, device, train_labels)
     return target
 
 
-def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path, device: str = "auto") -> dict[str, int]:
+def _read(source: str | Path, train_labels: str) -> tuple[list[Person], np.ndarray]:
+    """The training persons with these corrections on top, and (N, 16) bool: which joints were corrected by hand."""
+    persons = lip.read_lip(source, "train", labels=train_labels)
+    by_hand = np.zeros((len(persons), LIP.num_joints), bool)
+    _, csv = corrections.split_names(train_labels)
+    found = corrections.read_corrections(corrections.find_corrections(source, csv)) if csv else []
+    for row, mended in corrections.by_person(persons, found, csv).items():
+        by_hand[row, [corrections.joint_index(own.joint, LIP.joints) for own in mended]] = True
+    return persons, by_hand
+
+
+def write_cleaned(
+    checkpoint: str | Path, source: str | Path, target: str | Path, device: str = "auto", train_labels: str = ""
+) -> dict[str, int]:
     """Predict the training persons with flip and write the cleaned data set, whole or not at all; the counts.
 
     Raises FileExistsError where the target exists, and ValueError for a network of other joints, before it predicts.
@@ -121,9 +161,9 @@ def write_cleaned(checkpoint: str | Path, source: str | Path, target: str | Path
         raise ValueError(
             f"{checkpoint}: finds the joints of {recipe.skeleton.name}; labels in LIP's layout need a LIP network"
         )
-    persons = lip.read_lip(source, "train")
+    persons, by_hand = _read(source, train_labels)
     found = PosePredictor(network, recipe, flip=True, device=device).predict_persons(persons)
-    corrected, counts = cleaned(np.stack([person.keypoints for person in persons]), found)
+    corrected, counts = cleaned(np.stack([person.keypoints for person in persons]), found, by_hand)
     counts["persons"] = len(persons)
     write_labels(source, target, [person.name for person in persons], corrected, counts)
     return counts

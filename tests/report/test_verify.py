@@ -10,18 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_lip
+from conftest import write_coco, write_lip
 
 from gccpm_lib import files, provenance
 from gccpm_lib.__main__ import main
 from gccpm_lib.checkpoints import save_checkpoint, weights_hash
 from gccpm_lib.datasets import lip
+from gccpm_lib.datasets.coco import read_coco, read_truth
+from gccpm_lib.datasets.coco_results import write_results
+from gccpm_lib.datasets.corrections import Correction, write_corrections
 from gccpm_lib.datasets.lip import find_path
 from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.report import verify
 from gccpm_lib.report.pages import script_data
 from gccpm_lib.report.results import page_record
 from gccpm_lib.report.site import comparable
+from gccpm_lib.skeletons import COCO
 
 REPORTS = Path(__file__).parents[2] / "reports"
 
@@ -194,6 +198,50 @@ def test_a_score_that_the_predictions_do_not_give_is_named(project):
     edit(project, lambda s: s["notebooks"]["04_evaluation"]["metrics"]["scores"]["single scale"].update({"Avg.": 99.0}))
     lines = found_in(project)["differs"]
     assert "Avg. recorded 99.00, from predictions_single_scale.csv" in lines[-1]
+
+
+def test_scores_on_corrected_labels_are_computed_on_them(project):
+    """LIP: a person of the validation is rejected; COCO: predictions lie on labels of which one is moved far away."""
+    name = lip.read_lip(project / "data/lip", "val")[0].name
+    nowhere, about = (0.0, 0.0, 0), ("anna", "2026-11-26T00:00:00Z")
+    write_corrections(project / "data/lip_c.csv", [Correction(1, name, None, "", nowhere, nowhere, *about)])
+    scores = evaluation.evaluate_lip(*_kept_of_lip(project, name))
+    place = "runs/sample/04_evaluation/predictions_single_scale.csv"
+    assert _score(project, "data/lip", "lip_c.csv", place, scores) == verify.SAME
+
+    write_coco(project / "data/coco")
+    persons = read_coco(project / "data/coco", "val")
+    found = np.stack([person.keypoints for person in persons])
+    file = write_results(project / "results.json", persons, found, [1.0] * len(persons))
+    joint = int(found[0, :, 2].argmax())
+    was = (*map(float, found[0, joint, :2]), int(found[0, joint, 2]))
+    away = Correction(1, persons[0].name, persons[0].annotation_id, COCO.joints[joint], (900.0, 900.0, 2), was, *about)
+    write_corrections(project / "data/coco_c.csv", [away])
+    whole = evaluation.evaluate_coco(project / "data/coco/annotations/person_keypoints_val2017.json", file)
+    (project / "truth.json").write_text(json.dumps(read_truth(project / "data/coco", "val", "coco_c.csv")))
+    scores = evaluation.evaluate_coco(project / "truth.json", file)
+    assert whole["AP"] > scores["AP"] + 0.01
+    assert _score(project, "data/coco", "coco_c.csv", "results.json", scores) == verify.SAME
+    assert _score(project, "data/coco", "coco_c.csv", "results.json", whole) == verify.DIFFERS
+    assert _score(project, "data/coco", "gone.csv", "results.json", scores) == verify.UNKNOWN
+
+
+def _kept_of_lip(project, name: str) -> tuple[Path, Path]:
+    """Truth and predictions without this person; the predictions take the place of those that are there."""
+    predictions = project / "runs/sample/04_evaluation/predictions_single_scale.csv"
+    kept = []
+    for file in (find_path(project / "data/lip", "lip_val_set.csv"), predictions):
+        kept.append("".join(line for line in file.read_text().splitlines(True) if not line.startswith(name)))
+    (project / "kept.csv").write_text(kept[0])
+    predictions.write_text(kept[1])
+    return project / "kept.csv", predictions
+
+
+def _score(project, folder: str, labels: str, place: str, scores: dict) -> str:
+    parameters = {"dataset_folder": folder, "val_labels": labels}
+    page = {"metrics": {"predictions": {"single": place}, "scores": {"single": scores}}, "parameters": parameters}
+    (check,) = verify.check_scores("04", page)
+    return check.state
 
 
 def test_other_data_and_weights_are_named(project):

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gccpm_lib.checkpoints import save_network
+from gccpm_lib.datasets.corrections import Correction, write_corrections
 from gccpm_lib.datasets.lip import read_lip
-from gccpm_lib.datasets.records import Person
+from gccpm_lib.datasets.records import DataError, Person
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.rendering.rendered import render_lip
 from gccpm_lib.skeletons import LIP
 from gccpm_lib.training import label_cleaning
 from gccpm_lib.training.label_cleaning import ARMS, LEGS, cleaned
+from gccpm_lib.training.run import Run
 
 HEAD = 19.0  # of people whose joints reach over 100 pixels
 
@@ -67,6 +69,44 @@ def test_what_was_changed_is_told_by_person_and_joint():
         [2, "1.jpg", "l_wrist", "far from where a network is sure of it"],
     ]
     assert label_cleaning.changes(persons, wrong).empty
+
+
+def test_what_people_corrected_stays():
+    """The network has the arms of both exchanged and both head tops astray; somebody has corrected the first person."""
+    labels = people(2)
+    turned = labels.copy()
+    turned[:, list(ARMS)] = labels[:, LIP.flip_order][:, list(ARMS)]
+    found = sure(turned)
+    found[:, 9, 0] += 3 * HEAD
+    by_hand = np.zeros((2, 16), bool)
+    by_hand[0, [9, 10]] = True
+    corrected, counts = cleaned(labels, found, by_hand)
+    np.testing.assert_array_equal(corrected[0], labels[0])
+    assert counts == {"arms": 1, "legs": 0, "joints": 1} and corrected[1, 9, 2] == 0
+    np.testing.assert_array_equal(corrected[1, list(ARMS)], turned[1, list(ARMS)])
+
+
+def test_a_training_takes_corrections_and_cleaning_together(tmp_path):
+    source = render_lip(tmp_path / "lip", num_train=4, num_val=2, seed=4, progress=False)
+    file = save_network(tmp_path / "n.safetensors", lively_network(0), replace(LIP_MODERN, input_size=(64, 64)))
+    moved, val = tmp_path / "train_corrections.csv", tmp_path / "val_corrections.csv"
+    train, (first, *_) = read_lip(source, "train"), read_lip(source, "val")
+    was = (*map(float, train[1].keypoints[9, :2]), int(train[1].keypoints[9, 2]))
+    mended = Correction(2, train[1].name, None, "head_top", (3.0, 4.0, 2), was, "anna", "2026-11-26T00:00:00Z")
+    gone = Correction(1, train[0].name, None, "", *((0.0, 0.0, 0),) * 2, "anna", "2026-11-26T00:00:00Z")
+    write_corrections(moved, [mended, gone])
+    write_corrections(val, [replace(gone, name=first.name)])
+    run = Run(str(source), str(tmp_path / "o"), device="cpu", train_labels=moved.name, val_labels=val.name)
+    clean = label_cleaning.cleaned_run(run, file, tmp_path / "runs" / "deep")
+    persons = read_lip(clean.dataset_folder, "train", labels=clean.train_labels)
+    assert [person.name for person in persons] == [person.name for person in train[1:]]
+    assert persons[0].keypoints[9].tolist() == [3, 4, 2]
+    assert len(read_lip(clean.dataset_folder, "val", labels=clean.val_labels)) == 1
+    plain = label_cleaning.cleaned_run(replace(run, train_labels=""), file, tmp_path / "runs" / "deep")
+    assert plain.dataset_folder != clean.dataset_folder and len(read_lip(plain.dataset_folder, "train")) == 4
+    with pytest.raises(DataError, match="no such corrections") as raised:
+        label_cleaning.cleaned_run(replace(run, train_labels="other.csv"), file, tmp_path / "runs" / "deep")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_gain_too_small_to_mean_anything_changes_nothing():
