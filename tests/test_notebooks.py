@@ -95,7 +95,6 @@ def test_metrics_of_the_committed_sample_report_are_still_made(project):
     )
     for name in tiny:
         assert sample[name]["metrics"].keys() <= tiny[name]["metrics"].keys(), name
-        assert sample[name]["headline"].keys() == tiny[name]["headline"].keys(), name
 
 
 def test_second_run_runs_nothing_and_is_quick(project, monkeypatch, capfd):
