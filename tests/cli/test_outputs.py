@@ -227,5 +227,5 @@ def test_pycocotools_reads_the_results(tmp_path):
 
 def test_nobody_found_is_an_empty_list_and_boxes_can_be_made_of_results(tmp_path):
     assert json.loads(written(tmp_path / "o.json", [Predicted(A, None, 1, poses(0), [])]).read_text()) == []
-    with pytest.raises(ValueError, match="row 1: bbox"):  # results of poses have none, and it is said
+    with pytest.raises(ValueError, match="row 1, image 1: bbox"):  # results of poses have none, and it is said
         read_boxes(written(tmp_path / "o.json", [Predicted(A, None, 1, poses(1), [1.0])]), [A])
