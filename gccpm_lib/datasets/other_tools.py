@@ -287,5 +287,5 @@ def _size(path: Path) -> tuple[int, int]:
 def _read_yaml(path: Path, remedy: str):
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path}: not a readable YAML file ({' '.join(str(error).split())}); {remedy}") from error

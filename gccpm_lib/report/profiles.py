@@ -15,6 +15,8 @@ from pathlib import Path
 
 import yaml
 
+MOST_VALUES = 10_000  # of a YAML file; a few nested anchors can stand for billions, or for themselves
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -48,6 +50,15 @@ class _PlainYaml(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - the library's own class attribute
 
+    def construct_mapping(self, node, deep=False):
+        """A key given twice is an error: of two values of a parameter the first would be lost without a word."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
 
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -61,11 +72,18 @@ for _tag, _pattern, _first in (
 
 
 def parse_yaml(text: str, where: str):
-    """YAML text -> plain values; ValueError naming `where` when it is not YAML."""
+    """YAML text -> plain values; ValueError naming `where` when it is not YAML, or when its anchors multiply too much."""
     try:
-        return yaml.load(text, Loader=_PlainYaml)
-    except yaml.YAMLError as error:
+        content = yaml.load(text, Loader=_PlainYaml)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from error
+    rest, count = [content], 0
+    while rest:
+        value, count = rest.pop(), count + 1
+        rest += [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if count > MOST_VALUES:
+            raise ValueError(f"{where}: more than {MOST_VALUES:,} values, anchors written out; list fewer")
+    return content
 
 
 def parse_setting(text: str) -> tuple[str, str, object]:
@@ -84,7 +102,10 @@ def read_profile(root: Path, name_or_path: str, settings: Iterable[str] = ()) ->
     ValueError names the file, the wrong key and the closest known one.
     """
     path = _profile_path(root, name_or_path)
-    content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text in UTF-8 ({error}); save it so") from error
     if not isinstance(content, dict) or not isinstance(content.get("notebooks"), dict):
         raise ValueError(f"{path}: no 'notebooks' in it; list there each notebook with its parameters")
     for key in content:

@@ -191,3 +191,28 @@ def test_no_value_of_another_profile_comes_into_a_run(project, capsys):
     assert recorded == {"sample": 5, "other": None}
     assert main(["reproduce", "--profile", "other", "--set", "01_prep.profile=sample"]) == 2
     assert "run gccpm reproduce --profile sample" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("notebooks:\n  01_data_prep: {seed: 1, seed: 2}\n", "the key 'seed' twice"),
+        ("notebooks: {}\nnotebooks: {}\n", "the key 'notebooks' twice"),
+        ("notebooks: " + "[" * 50_000, "not readable as YAML"),
+        ("title: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        (b"title: \x80\n", "not a text in UTF-8"),
+        ("notebooks: &n\n  01_data_prep: *n\n", "more than 10,000 values, anchors written out"),
+        (
+            "a: &a [x, x, x, x, x, x]\n"
+            + "".join(f"{c}: &{c} [{', '.join(6 * ['*' + b])}]\n" for b, c in zip("abcdef", "bcdefg", strict=True)),
+            "more than 10,000 values, anchors written out",
+        ),
+    ],
+    ids=["twice", "twice at the top", "deep", "tag", "bytes", "of itself", "bomb"],
+)
+def test_what_is_no_profile_is_told_in_one_line(tmp_path, text, told):
+    file = tmp_path / "p.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=told) as error:
+        profiles.read_profile(ROOT, str(file))
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
