@@ -159,8 +159,8 @@ class Difference:
 
     @property
     def text(self) -> str:
-        """Such as "+1.2 (-0.3 to +2.6)", with a star where it is resolved."""
-        return f"{self.gain:+.1f} ({self.low:+.1f} to {self.high:+.1f}){' *' * self.resolved}"
+        """Such as "+1.2 (-0.3 to +2.6)"."""
+        return f"{self.gain:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
 def scored_joints(skeleton: Skeleton) -> list[int]:

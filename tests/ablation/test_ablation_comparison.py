@@ -134,7 +134,7 @@ def test_nothing_scored_is_no_difference():
 )
 def test_resolved_needs_images_and_seeds(gain, p_value, by_seed, verdict):
     difference = Difference(gain, gain - 1, gain + 1, by_seed, p_value)
-    assert difference.verdict == verdict and difference.text.endswith("*") == (verdict != "not resolved")
+    assert difference.verdict == verdict and difference.text == f"{gain:+.1f} ({gain - 1:+.1f} to {gain + 1:+.1f})"
 
 
 @settings(deadline=None)
