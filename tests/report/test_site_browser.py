@@ -33,7 +33,7 @@ CUT_OFF = """() => [...document.querySelectorAll("main *")].filter((one) =>
   one.checkVisibility() && one.clientWidth && getComputedStyle(one).overflow !== "visible" &&
   !one.closest(".stage, td, th, .facts") &&
   (one.scrollWidth > one.clientWidth + 1 || one.scrollHeight > one.clientHeight + 1)
-).map((one) => `${one.tagName} ${one.className} ${one.innerText.slice(0, 40)}`)"""
+).map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 40)}`)"""
 
 
 @pytest.fixture(scope="module")
