@@ -7,12 +7,13 @@ whose heatmaps are what is read.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.export.files import NAME, read_openvino, save_openvino
+from gccpm_lib.export.files import NAME, openvino_core, read_openvino, save_openvino
 from gccpm_lib.extras import extra
 from gccpm_lib.prediction.predictor import person_crops
 from gccpm_lib.recipes import Recipe
@@ -89,3 +90,38 @@ def kept_layers(model: ov.Model, first: int, last: int) -> list[str]:
 def num_quantised(ir_file: str | Path) -> int:
     """How many places of a model are rounded to 8 bits; 0 for one that isn't quantised."""
     return sum(op.get_type_name() == "FakeQuantize" for op in read_openvino(ir_file).get_ordered_ops())
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """What a layer of an INT8 file puts out for one crop, and what the next layer gets of it."""
+
+    name: str
+    before: np.ndarray  # (1, C, h, w) float32
+    after: np.ndarray  # the same, on `levels` values from low to high
+    low: float
+    high: float
+    levels: int
+
+
+def rounded_layer(int8_file: str | Path, crop: np.ndarray, num_channels: int) -> Rounded:
+    """The last layer of so many channels that is rounded with one range for all, or of any number where none has so many.
+
+    int8_file: of `quantise`; crop (H, W, 3) uint8 BGR. ValueError where no layer is rounded.
+    """
+    model = read_openvino(int8_file)
+    places = [op for op in model.get_ordered_ops() if op.get_type_name() == "FakeQuantize" and _ranges(op)[0].size == 1]
+    if not places:
+        raise ValueError(f"{int8_file}: no layer is rounded to 8 bits; give a file of 06's INT8 folder")
+    wanted = [op for op in places if op.get_output_partial_shape(0)[1] == num_channels]
+    place = (wanted or places)[-1]
+    part = ov.Model([place.input_value(0), place.output(0)], model.get_parameters())
+    found = openvino_core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(crop.transpose(2, 0, 1)[None])
+    low, high = (float(end.item()) for end in _ranges(place)[:2])
+    levels = int(place.get_attributes()["levels"])
+    return Rounded(place.get_friendly_name(), found[0].copy(), found[1].copy(), low, high, levels)
+
+
+def _ranges(place: ov.Node) -> list[np.ndarray]:
+    """Lower and upper end of what a FakeQuantize takes, and of what it gives."""
+    return [place.input_value(i).get_node().get_data() for i in range(1, 5)]

@@ -1,18 +1,22 @@
 """Quantising: INT8 files run in plain OpenVINO, stay near the network, and keep the layers that they are told to keep."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import lively_network, noise_picture, person
+from IPython.display import Markdown
 
 from gccpm_lib.export import engines, quantising
 from gccpm_lib.export import files as exporting
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_export.ipynb"
 SMALL = replace(LIP_MODERN, input_size=(64, 64))
 CROPS = np.stack([noise_picture(64, 64, seed) for seed in range(8)])
 
@@ -54,6 +58,24 @@ def test_kept_layers_are_the_first_and_the_last(exported, int8):
     assert quantising.kept_layers(model, 0, 0) == []
     kept = quantising.quantise(exported[1], exported[0] / "kept", SMALL, CROPS, "first and last layers kept")
     assert quantising.num_quantised(kept) < quantising.num_quantised(int8)
+
+
+def test_a_layer_is_rounded_in_the_file_as_by_hand(int8):
+    """The notebook's own cells: scale, zero point and levels, against what OpenVINO hands on."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if "by-hand" in cell["metadata"].get("tags", ())]
+    names = {"quantising": quantising, "int8_file": int8, "crops": CROPS, "values": SMALL, "np": np, "Markdown": Markdown}
+    for source in sources:
+        exec(source, names)
+    assert names["layer"].levels == 2 ** names["bits"] == 256 and names["layer"].before.shape[1] == SMALL.num_heatmaps
+    assert names["off"] < 1e-2 and len(np.unique(names["q"])) > 5
+    inside = (names["x"] > names["layer"].low) & (names["x"] < names["layer"].high)
+    assert np.abs(names["by_hand"] - names["x"])[inside].max() <= 0.5001 * names["scale"]
+
+
+def test_a_file_in_32_bits_has_no_rounded_layer(exported):
+    with pytest.raises(ValueError, match="no layer is rounded to 8 bits"):
+        quantising.rounded_layer(exported[1], CROPS[0], SMALL.num_heatmaps)
 
 
 def test_unknown_level_is_refused(exported, tmp_path):
