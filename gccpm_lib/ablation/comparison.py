@@ -20,8 +20,7 @@ import torch
 from gccpm_lib import checkpoints
 from gccpm_lib.ablation.shared_start import SharedStart
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.evaluation import bootstrap, joint_errors
-from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.evaluation import bootstrap, joint_errors, pckh
 from gccpm_lib.network import GCCPM, Context, context_name, count_macs, count_parameters
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import Recipe
@@ -165,7 +164,7 @@ class Difference:
 
 def scored_joints(skeleton: Skeleton) -> list[int]:
     """Joints that count: with LIP those of PCKh's average (neither pelvis nor spine), else all."""
-    return list(evaluation.AVERAGE) if skeleton.joints == LIP.joints else list(range(skeleton.num_joints))
+    return list(pckh.AVERAGE) if skeleton.joints == LIP.joints else list(range(skeleton.num_joints))
 
 
 def cell_errors(persons: Sequence[Person], found: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -201,7 +200,7 @@ def difference(
         return Difference(np.nan, np.nan, np.nan, by_seed, np.nan)
     flat = [e.transpose(1, 0, 2).reshape(e.shape[1], -1) for e in (ours, theirs)]  # (N, S K)
     joints = range(flat[0].shape[1])
-    gain, drawn = evaluation.paired_draws(*flat, joints, threshold=1.0, repeats=repeats, seed=seed, images=images)
+    gain, drawn = pckh.paired_draws(*flat, joints, threshold=1.0, repeats=repeats, seed=seed, images=images)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Difference(gain, float(low), float(high), by_seed, bootstrap.p_value(drawn))
 

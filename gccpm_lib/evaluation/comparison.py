@@ -10,7 +10,6 @@ import pandas as pd
 from torch import nn
 
 from gccpm_lib.evaluation import joint_errors
-from gccpm_lib.evaluation import validation as scoring
 from gccpm_lib.evaluation.validation import Validation
 from gccpm_lib.prediction.shared_passes import predict_settings
 from gccpm_lib.recipes import Recipe
@@ -38,7 +37,7 @@ def compare(
             for setting, poses in found.items():
                 rows.append({"people": where, "network": name, "setting": setting, **_row(validation, poses, seed)})
                 if poses is not first[setting]:
-                    gain = scoring.gain(validation, poses, first[setting], seed)
+                    gain = validation.gain(poses, first[setting], seed)
                     rows[-1] |= dict(zip(("gain", "gain low", "gain high"), gain, strict=True))
     return pd.DataFrame(rows)
 
@@ -64,12 +63,12 @@ def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str, form: st
 
 
 def _row(validation: Validation, poses, seed: int) -> dict:
-    low, high = scoring.intervals(validation, poses, seed)[validation.main_score]
-    errors = joint_errors.errors(validation.persons, scoring.by_person(validation, poses), validation.skeleton)
+    low, high = validation.intervals(poses, seed)[validation.main_score]
+    errors = joint_errors.errors(validation.persons, validation.by_person(poses), validation.skeleton)
     return {
         "persons": len(validation.persons),
         "metric": validation.metric,
-        "score": scoring.scores(validation, poses)[validation.main_score],
+        "score": validation.scores(poses)[validation.main_score],
         "low": low,
         "high": high,
         "limb joints found (%)": joint_errors.limb_score(errors, validation.skeleton),

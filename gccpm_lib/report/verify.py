@@ -24,7 +24,7 @@ from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.corrections import split_names
 from gccpm_lib.datasets.lip import find_path
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.evaluation import pckh
 from gccpm_lib.files import read_manifest, sha256
 from gccpm_lib.report.notebook import project_root
 from gccpm_lib.report.results import page_record
@@ -207,9 +207,7 @@ def check_scores(name: str, page: dict) -> Iterator[Check]:
 
 def _score_check(what: str, recorded: dict, file: Path, folder: Path, val_labels: str) -> Check:
     is_lip = file.suffix == ".csv"
-    main, allowed, evaluate = (
-        ("Avg.", WHOLE_PIXELS, evaluation.evaluate_lip) if is_lip else ("AP", 0.01, evaluation.evaluate_coco)
-    )
+    main, allowed, evaluate = ("Avg.", WHOLE_PIXELS, pckh.evaluate_lip) if is_lip else ("AP", 0.01, pckh.evaluate_coco)
     try:
         with tempfile.TemporaryDirectory() as part:
             now = evaluate(_truth_file(folder, val_labels, is_lip, Path(part)), file)

@@ -22,8 +22,7 @@ from torch import nn
 from gccpm_lib import checkpoints
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.records import Person, fingerprint, read_person_image
-from gccpm_lib.evaluation import bootstrap, joint_errors
-from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.evaluation import bootstrap, joint_errors, pckh
 from gccpm_lib.evaluation.validation import distances
 from gccpm_lib.extras import extra
 from gccpm_lib.files import sha256, write_beside
@@ -75,10 +74,10 @@ def described(file: Path, network: nn.Module, recipe: Recipe) -> dict:
 
 def columns(distances: np.ndarray, images: np.ndarray | None = None, seed: int = 0) -> pd.DataFrame:
     """The paper's columns but for U.Body, and the 12 limb joints pooled; arguments and columns as in `pooled`."""
-    found, drawn = evaluation.pckh(distances), evaluation.pckh_intervals(distances, seed=seed, images=images)
-    rows = {name: (found[name], *drawn[name]) for name in (*evaluation.PAIRS, "Avg.")}
+    found, drawn = pckh.pckh(distances), pckh.pckh_intervals(distances, seed=seed, images=images)
+    rows = {name: (found[name], *drawn[name]) for name in (*pckh.PAIRS, "Avg.")}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["found", "low", "high"])
-    return pd.concat([table, pooled(distances, {"12 limb joints": evaluation.LIMB_JOINTS}, images, seed)])
+    return pd.concat([table, pooled(distances, {"12 limb joints": pckh.LIMB_JOINTS}, images, seed)])
 
 
 def pooled(
@@ -115,7 +114,7 @@ def by_peak(errors: np.ndarray, found: np.ndarray, *edges: float) -> pd.DataFram
 def parity(one: np.ndarray, other: np.ndarray, persons: Sequence[Person]) -> dict[str, float]:
     """How two predictions (N, 16, 3) of the same persons differ: joints on one pixel, the farthest move, points of PCKh."""
     moved = np.linalg.norm((one - other)[:, :, :2], axis=2)
-    gain = evaluation.paired_interval(distances(persons, one), distances(persons, other), evaluation.LIMB_JOINTS)
+    gain = pckh.paired_interval(distances(persons, one), distances(persons, other), pckh.LIMB_JOINTS)
     return {"same": 100 * float((moved == 0).mean()), "farthest": float(moved.max()), "points": gain[0]}
 
 

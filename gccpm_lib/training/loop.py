@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
 from gccpm_lib.datasets.records import DataError, Person, Skip, fingerprint
 from gccpm_lib.devices import autocast, training_settings
-from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.evaluation.validation import Validation, kind_of, read_validation
 from gccpm_lib.files import locked, write_beside
 from gccpm_lib.loading import Batch, Key, TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.network import context_name
@@ -175,7 +175,7 @@ def check(state: State, step: list[list[Key]], persons: Sequence[Person], weight
         )
 
 
-def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Validation | None, say) -> None:
+def finish_epoch(state: State, run: Run, recipe: Recipe, validation: Validation | None, say) -> None:
     """Validate, add the epoch's row to the history and save, so that a checkpoint between epochs holds all three."""
     save(state, run, recipe)  # an interrupted validation must not cost the epoch
     found = predict(state, run, recipe, validation) if validation else None
@@ -187,7 +187,7 @@ def finish_epoch(state: State, run: Run, recipe: Recipe, validation: scoring.Val
     save(state, run, recipe)
 
 
-def predict(state: State, run: Run, recipe: Recipe, validation: scoring.Validation) -> np.ndarray:
+def predict(state: State, run: Run, recipe: Recipe, validation: Validation) -> np.ndarray:
     """Keypoints (N, K, 3) of the validation's persons, to which all processes contribute."""
     network = state.kept_network
     distributed.take_first_buffers(network)
@@ -197,9 +197,7 @@ def predict(state: State, run: Run, recipe: Recipe, validation: scoring.Validati
     return distributed.interleaved(predictor.predict_persons(own, num_workers=run.num_workers))
 
 
-def epoch_row(
-    state: State, run: Run, recipe: Recipe, validation: scoring.Validation | None, found: np.ndarray | None
-) -> dict:
+def epoch_row(state: State, run: Run, recipe: Recipe, validation: Validation | None, found: np.ndarray | None) -> dict:
     """The history's row of the epoch that was just trained, found being what the network finds of the validation."""
     sums = state.sums
     if not sums.persons:
@@ -212,7 +210,7 @@ def epoch_row(
         "train_s": sums.train_s,
     }
     if validation:
-        row["val"] = scoring.scores(validation, found)
+        row["val"] = validation.scores(found)
         row["examples"] = found[:NUM_EXAMPLES].tolist()  # how the first predictions get better, epoch by epoch
     return row
 
@@ -230,12 +228,12 @@ def read_training(run: Run, skipped: list[Skip] | None = None) -> tuple[Recipe, 
     return recipe, persons[: run.num_train_persons]
 
 
-def read_validation_of(run: Run, recipe: Recipe, skipped: list[Skip]) -> scoring.Validation | None:
+def read_validation_of(run: Run, recipe: Recipe, skipped: list[Skip]) -> Validation | None:
     """Whom the run is validated on; None where it isn't."""
     if not run.num_val_persons:
         return None
     left_out = skipped if run.on_bad_sample == "skip" else None
-    return scoring.read_validation(
+    return read_validation(
         run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons, skipped=left_out
     )
 
@@ -273,7 +271,7 @@ def _alone() -> bool:
 
 
 def _rate(state: State, recipe: Recipe, epochs_done: float) -> float:
-    scores = [row["val"][scoring.MAIN_SCORES[recipe.crop]] for row in state.history if "val" in row]
+    scores = [row["val"][kind_of(recipe).main_score] for row in state.history if "val" in row]
     return learning_rate_factor(recipe, epochs_done, [100 - score for score in scores if not math.isnan(score)])
 
 

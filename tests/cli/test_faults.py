@@ -11,7 +11,7 @@ from gccpm_lib.cli.inputs import Source, read_frames
 from gccpm_lib.datasets import coco, layouts
 from gccpm_lib.datasets.records import DataError, picture_sizes, read_person_image
 from gccpm_lib.evaluation import evaluate_coco
-from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 
 FAULTS = Path(__file__).parents[2] / "../shared/data/faults"
@@ -78,4 +78,4 @@ def test_labels_and_pictures_lie_in_one_frame(fault, size, dot):
 )
 def test_whom_nobody_can_score_is_told_before_any_work(fault, recipe, told):
     with pytest.raises(DataError, match=told):
-        scoring.read_validation(FAULTS / fault, layouts.with_skeleton(recipe, FAULTS / fault))
+        read_validation(FAULTS / fault, layouts.with_skeleton(recipe, FAULTS / fault))

@@ -19,7 +19,7 @@ from PIL import Image
 
 from gccpm_lib.datasets import layouts
 from gccpm_lib.datasets.records import DataError, read_image
-from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import TrainingSet, epoch_batches
 from gccpm_lib.recipes import COCO_CORRECTED, COCO_MODERN, LIP_CORRECTED, LIP_MODERN, LIP_PUBLISHED
 
@@ -52,7 +52,7 @@ def use_all(folder: Path, recipe) -> None:
             samples = TrainingSet(persons, own, 0, "error" if skipped is None else "skip")
             for key in epoch_batches(len(persons), 0, own, 0)[0]:
                 samples[key]
-            scoring.read_validation(folder, own, skipped=skipped)
+            read_validation(folder, own, skipped=skipped)
         except ValueError as error:  # DataError among them
             assert str(folder) in str(error) or "flip" in str(error), error  # the message says where
             assert len(str(error)) < 1000

@@ -11,7 +11,7 @@ from conftest import assert_same_end, quiet, small_run, write_coco, write_lip
 from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.datasets import coco, lip
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import Batch, no_samples
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.training import run as runs
@@ -95,10 +95,10 @@ def test_workers_change_nothing(run, tmp_path):
 
 def test_scores_are_of_the_readable_persons(damaged):
     recipe, skipped = replace(LIP_MODERN, input_size=(64, 64)), []
-    validation = scoring.read_validation(damaged, recipe, skipped=skipped)
+    validation = read_validation(damaged, recipe, skipped=skipped)
     assert len(validation.subjects) == 3 and [skip.name for skip in skipped] == ["100_0.jpg"]
     truth = np.stack([person.keypoints for person in validation.subjects]).astype(float)
-    assert scoring.scores(validation, truth)["Avg."] == 100
+    assert validation.scores(truth)["Avg."] == 100
 
 
 def test_every_kind_of_bad_row_is_skipped(tmp_path):
@@ -140,7 +140,7 @@ def test_every_kind_of_bad_coco_row_is_skipped(tmp_path):
     skipped = []
     assert [p.annotation_id for p in coco.read_coco(tmp_path, "val", skipped=skipped)] == good
     assert len({skip.name for skip in skipped}) >= len(kinds) + 2
-    validation = scoring.read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=[])
+    validation = read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=[])
     assert [person.annotation_id for person in validation.subjects] == good
     assert {a["id"] for a in validation.truth["annotations"]} == set(good)
     with pytest.raises(DataError):
@@ -179,13 +179,13 @@ def test_bad_coco_annotations_leave_the_truth_too(tmp_path):
     with pytest.raises(DataError, match="annotation"):
         coco.read_coco(tmp_path, "val")
     skipped, recipe = [], replace(COCO_MODERN, input_size=(64, 64))
-    validation = scoring.read_validation(tmp_path, recipe, skipped=skipped)
+    validation = read_validation(tmp_path, recipe, skipped=skipped)
     assert len(validation.subjects) == before - 2
     assert {first["id"], second["id"]}.isdisjoint(a["id"] for a in validation.truth["annotations"])
     assert {str(first["id"]), str(second["id"])} <= {skip.name.rsplit(" ", 1)[1] for skip in skipped}
     points = np.stack([person.keypoints for person in validation.subjects]).astype(float)
     points[:, :, 2] = 1
-    assert scoring.scores(validation, points)["AP"] == pytest.approx(100)
+    assert validation.scores(points)["AP"] == pytest.approx(100)
 
 
 def test_a_bad_coco_picture_takes_its_persons_along(tmp_path):
@@ -194,7 +194,7 @@ def test_a_bad_coco_picture_takes_its_persons_along(tmp_path):
     bad = whole[0].image_path
     bad.write_bytes(b"no picture")
     skipped = []
-    validation = scoring.read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=skipped)
+    validation = read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=skipped)
     assert [skip.name for skip in skipped] == [bad.name]
     assert len(validation.subjects) == sum(person.image_path != bad for person in whole)
     assert whole[0].image_id not in {image["id"] for image in validation.truth["images"]}

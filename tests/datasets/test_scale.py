@@ -25,10 +25,9 @@ from torch import nn
 
 from gccpm_lib.datasets import coco, coco_labels, lip
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.evaluation import bootstrap, joint_errors
-from gccpm_lib.evaluation import pckh as evaluation
-from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.evaluation import bootstrap, joint_errors, pckh
 from gccpm_lib.evaluation.average_precision import intervals
+from gccpm_lib.evaluation.validation import CocoValidation, LipValidation
 from gccpm_lib.loading import TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import LIP_CORRECTED, LIP_MODERN
@@ -85,13 +84,13 @@ def write_coco_labels(folder: Path, count: int) -> Path:
     return folder
 
 
-def lip_validation(count: int) -> tuple[scoring.Validation, np.ndarray]:
+def lip_validation(count: int) -> tuple[LipValidation, np.ndarray]:
     points = keypoints(count, 16)
     persons = [Person(Path(f"{i}.jpg"), p) for i, p in enumerate(points)]
-    return scoring.Validation(LIP, persons, persons, None), points + np.random.default_rng(1).normal(0, 20, points.shape)
+    return LipValidation(LIP, persons), points + np.random.default_rng(1).normal(0, 20, points.shape)
 
 
-def coco_validation(count: int) -> tuple[scoring.Validation, np.ndarray]:
+def coco_validation(count: int) -> tuple[CocoValidation, np.ndarray]:
     num_images, points = max(1, int(count / PERSONS_PER_PICTURE)), keypoints(count, 17)
     persons = [
         Person(Path(f"{i % num_images}.jpg"), p, (10.0, 20.0, 300.0, 300.0), i % num_images, i + 1, 45000.0)
@@ -107,7 +106,7 @@ def coco_validation(count: int) -> tuple[scoring.Validation, np.ndarray]:
     categories = [{"id": 1, "name": "person", "keypoints": list(COCO.joints)}]
     truth = {"images": [{"id": i} for i in range(num_images)], "annotations": annotations, "categories": categories}
     found = points + np.random.default_rng(1).normal(0, 8, points.shape)
-    return scoring.Validation(COCO, persons, persons, truth), found
+    return CocoValidation(COCO, persons, persons, truth), found
 
 
 class Corner(nn.Module):
@@ -153,22 +152,22 @@ def case_predict(folder, count):
 
 def case_pckh(folder, count):
     validation, found = lip_validation(count)
-    return lambda: (scoring.scores(validation, found), scoring.curves(validation, found))
+    return lambda: (validation.scores(found), validation.curves(found))
 
 
 def case_pckh_bootstrap(folder, count):
-    distances = evaluation.normalised_distances(keypoints(count, 16), keypoints(count, 16, seed=1))
-    return lambda: (evaluation.pckh_intervals(distances, 1.0), evaluation.paired_interval(distances, distances[::-1]))
+    distances = pckh.normalised_distances(keypoints(count, 16), keypoints(count, 16, seed=1))
+    return lambda: (pckh.pckh_intervals(distances, 1.0), pckh.paired_interval(distances, distances[::-1]))
 
 
 def case_ap(folder, count):
     validation, found = coco_validation(count)
-    return lambda: scoring.scores(validation, found)
+    return lambda: validation.scores(found)
 
 
 def case_ap_bootstrap(folder, count):
     validation, found = coco_validation(count)
-    matches = scoring._matches(validation, found)
+    matches = validation.matches(found)
     return lambda: intervals(matches, repeats=100)
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import lively_network
 
 from gccpm_lib.evaluation import comparison
-from gccpm_lib.evaluation import validation as scoring
+from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.rendering.rendered import render_lip
@@ -19,7 +19,7 @@ RECIPE = replace(LIP_MODERN, input_size=(64, 64))
 def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
     render_lip(folder, num_train=1, num_val=6, seed=3)
-    return scoring.read_validation(folder, RECIPE)
+    return read_validation(folder, RECIPE)
 
 
 def test_every_row_is_what_the_network_scores_alone(people):
@@ -28,7 +28,7 @@ def test_every_row_is_what_the_network_scores_alone(people):
     assert list(table.index) == [("a", "single scale"), ("a", "flip"), ("b", "single scale"), ("b", "flip")]
     for (name, setting), row in table.iterrows():
         found = PosePredictor(networks[name][0], RECIPE, flip=setting == "flip").predict_persons(people.subjects)
-        assert (row["metric"], row["score"]) == ("PCKh@0.5 Avg.", scoring.scores(people, found)["Avg."])
+        assert (row["metric"], row["score"]) == ("PCKh@0.5 Avg.", people.scores(found)["Avg."])
         assert row["low"] <= row["score"] <= row["high"] and row["persons"] == 6
     assert table["gain"].isna().tolist() == [True, True, False, False]
     scores = table["score"]

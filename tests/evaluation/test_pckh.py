@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gccpm_lib.datasets.records import DataError
-from gccpm_lib.evaluation import pckh as evaluation
 from gccpm_lib.evaluation.average_precision import intervals
-from gccpm_lib.evaluation.pckh import evaluate_lip, normalised_distances, pckh, pckh_intervals
+from gccpm_lib.evaluation.pckh import (
+    PAIRS,
+    evaluate_coco,
+    evaluate_lip,
+    joint_pckh,
+    match_coco,
+    normalised_distances,
+    paired_interval,
+    pckh,
+    pckh_curve,
+    pckh_intervals,
+)
 from gccpm_lib.skeletons import COCO, LIP
 
 few = settings(max_examples=30, deadline=None)
@@ -141,7 +151,7 @@ def test_occluded_joints_count_and_missing_ones_not():
 
 def test_pair_columns_are_means_of_percentages_and_the_last_two_are_pooled():
     distances = np.full((4, 16), np.nan)
-    for first, second in evaluation.PAIRS.values():
+    for first, second in PAIRS.values():
         distances[:, first] = 0  # 100 % of four
         distances[:2, second] = [0.5, 0.51]  # 50 % of two
     distances[:, 8] = [0, 0, 0, 1]  # 75 % of four
@@ -247,17 +257,17 @@ def test_ten_thousand_persons_and_more_are_all_scored(tmp_path):
 def test_joint_pckh_pools_the_joints_asked_for():
     distances = np.full((2, 16), np.nan)
     distances[0, 0], distances[1, [0, 5]] = 0.2, (0.7, 0.5)
-    assert evaluation.joint_pckh(distances, (0, 5)) == pytest.approx(200 / 3)
-    assert evaluation.joint_pckh(distances, (0, 5), threshold=0.1) == 0
-    assert math.isnan(evaluation.joint_pckh(distances, (1,)))
+    assert joint_pckh(distances, (0, 5)) == pytest.approx(200 / 3)
+    assert joint_pckh(distances, (0, 5), threshold=0.1) == 0
+    assert math.isnan(joint_pckh(distances, (1,)))
 
 
 def test_curve_rises_and_agrees_with_the_scores():
     distances = normalised_distances(*people(40))
-    curve = evaluation.pckh_curve(distances, np.array([0, 0.25, 0.5, 1, 100]))
+    curve = pckh_curve(distances, np.array([0, 0.25, 0.5, 1, 100]))
     assert (np.diff(curve) >= 0).all() and curve[-1] == 100
     assert curve[2] == pytest.approx(pckh(distances)["Avg."])
-    (wrists,) = evaluation.pckh_curve(distances, [0.5], "Wri.")
+    (wrists,) = pckh_curve(distances, [0.5], "Wri.")
     assert wrists == pckh(distances)["Wri."]
 
 
@@ -288,16 +298,16 @@ def test_intervals_come_out_the_same_for_the_same_seed():
 def test_paired_interval_is_the_difference_of_the_scores():
     truth, found = people(80)
     distances, baseline = (normalised_distances(truth, f) for f in (found, people(80, seed=1)[1]))
-    difference, low, high = evaluation.paired_interval(distances, baseline)
+    difference, low, high = paired_interval(distances, baseline)
     assert difference == pytest.approx(pckh(distances)["Avg."] - pckh(baseline)["Avg."])
     assert low < difference < high
-    assert evaluation.paired_interval(baseline, baseline) == (0, 0, 0)
+    assert paired_interval(baseline, baseline) == (0, 0, 0)
 
 
 def test_paired_interval_is_narrower_than_the_unpaired_ones():
     rng = np.random.default_rng(0)
     baseline = np.repeat(rng.random((300, 1)), 16, axis=1)
-    _, low, high = evaluation.paired_interval(baseline - 0.02, baseline)
+    _, low, high = paired_interval(baseline - 0.02, baseline)
     one = pckh_intervals(baseline)["Avg."]
     assert 0 <= low and high - low < 0.5 * (one[1] - one[0])
 
@@ -339,7 +349,7 @@ def changed(path, **changes):
 def test_coco_ap_is_full_for_the_truth_itself_and_none_far_away(tmp_path):
     path, keypoints = coco_truth(tmp_path)
     for shift, expected in ((0.0, 100.0), (90.0, 0.0)):
-        scores = evaluation.evaluate_coco(path, coco_results(tmp_path, [v + shift for v in keypoints]))
+        scores = evaluate_coco(path, coco_results(tmp_path, [v + shift for v in keypoints]))
         assert list(scores) == ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"]
         assert scores["AP"] == pytest.approx(expected) and scores["AR"] == pytest.approx(expected)
         assert np.isnan(scores["APM"]) and scores["APL"] == pytest.approx(expected)  # the person is a large one
@@ -347,12 +357,12 @@ def test_coco_ap_is_full_for_the_truth_itself_and_none_far_away(tmp_path):
 
 def test_matches_of_files_serve_intervals(tmp_path):
     path, keypoints = coco_truth(tmp_path)
-    matches = evaluation.match_coco(path, coco_results(tmp_path, keypoints))
+    matches = match_coco(path, coco_results(tmp_path, keypoints))
     assert matches.persons.tolist() == [[1], [0], [1]] and intervals(matches, 20)["AP"] == pytest.approx((100, 100))
 
 
 def recall(path, results, sigmas=None) -> float:
-    return evaluation.evaluate_coco(path, results, sigmas)["AR"]
+    return evaluate_coco(path, results, sigmas)["AR"]
 
 
 def test_coco_sigmas_come_from_the_argument_the_category_or_the_names(tmp_path):
@@ -397,7 +407,7 @@ def test_coco_persons_of_another_category_number_are_found_by_our_results(tmp_pa
 def test_coco_results_of_a_strange_picture_are_refused_by_id(tmp_path):
     path, keypoints = coco_truth(tmp_path)
     with pytest.raises(DataError, match=r"results\.json, row 1: image_id 8 is not in .*truth\.json; evaluate"):
-        evaluation.evaluate_coco(path, coco_results(tmp_path, keypoints, image_id=8))
+        evaluate_coco(path, coco_results(tmp_path, keypoints, image_id=8))
 
 
 @pytest.mark.parametrize(
@@ -421,18 +431,18 @@ def test_broken_coco_results_are_refused_by_file_and_row(tmp_path, text, message
     path, _ = coco_truth(tmp_path)
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(DataError, match=rf"results\.json(:|,) {message}"):
-        evaluation.evaluate_coco(path, tmp_path / "results.json")
+        evaluate_coco(path, tmp_path / "results.json")
 
 
 def test_broken_coco_truth_is_refused_by_file_and_annotation(tmp_path):
     path, keypoints = coco_truth(tmp_path)
     results = coco_results(tmp_path, keypoints)
     with pytest.raises(DataError, match=r"truth\.json, annotation 1: no area"):
-        evaluation.evaluate_coco(changed(path, area=None), results)
+        evaluate_coco(changed(path, area=None), results)
     with pytest.raises(DataError, match=r"results\.json: no list 'images' .*; give a COCO annotation file"):
-        evaluation.evaluate_coco(results, results)
+        evaluate_coco(results, results)
     path.write_text(path.read_text()[:-9])
     with pytest.raises(DataError, match=r"truth\.json: not a readable JSON file"):
-        evaluation.evaluate_coco(path, results)
+        evaluate_coco(path, results)
     with pytest.raises(DataError, match=r"nowhere\.json: not a readable JSON file"):
-        evaluation.evaluate_coco(tmp_path / "nowhere.json", results)
+        evaluate_coco(tmp_path / "nowhere.json", results)

@@ -20,7 +20,7 @@ from gccpm_lib.datasets.coco import read_coco, read_truth
 from gccpm_lib.datasets.coco_results import write_results
 from gccpm_lib.datasets.corrections import Correction, write_corrections
 from gccpm_lib.datasets.lip import find_path
-from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.evaluation import pckh
 from gccpm_lib.report import verify
 from gccpm_lib.report.pages import script_data
 from gccpm_lib.report.results import page_record
@@ -53,7 +53,7 @@ def project(tmp_path, monkeypatch):
 
 def write_report(root, place, weights):
     parameters = {"dataset_folder": "data/lip", "experiment_name": "sample", "num_val_persons": None}
-    scores = evaluation.evaluate_lip(find_path(root / "data/lip", "lip_val_set.csv"), root / place)
+    scores = pckh.evaluate_lip(find_path(root / "data/lip", "lip_val_set.csv"), root / place)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     summary = {
         "provenance": {"commit": commit, "uncommitted_changes": False, "torch": importlib.metadata.version("torch")},
@@ -205,7 +205,7 @@ def test_scores_on_corrected_labels_are_computed_on_them(project):
     name = lip.read_lip(project / "data/lip", "val")[0].name
     nowhere, about = (0.0, 0.0, 0), ("anna", "2026-11-26T00:00:00Z")
     write_corrections(project / "data/lip_c.csv", [Correction(1, name, None, "", nowhere, nowhere, *about)])
-    scores = evaluation.evaluate_lip(*_kept_of_lip(project, name))
+    scores = pckh.evaluate_lip(*_kept_of_lip(project, name))
     place = "runs/sample/04_evaluation/predictions_single_scale.csv"
     assert _score(project, "data/lip", "lip_c.csv", place, scores) == verify.SAME
 
@@ -217,9 +217,9 @@ def test_scores_on_corrected_labels_are_computed_on_them(project):
     was = (*map(float, found[0, joint, :2]), int(found[0, joint, 2]))
     away = Correction(1, persons[0].name, persons[0].annotation_id, COCO.joints[joint], (900.0, 900.0, 2), was, *about)
     write_corrections(project / "data/coco_c.csv", [away])
-    whole = evaluation.evaluate_coco(project / "data/coco/annotations/person_keypoints_val2017.json", file)
+    whole = pckh.evaluate_coco(project / "data/coco/annotations/person_keypoints_val2017.json", file)
     (project / "truth.json").write_text(json.dumps(read_truth(project / "data/coco", "val", "coco_c.csv")))
-    scores = evaluation.evaluate_coco(project / "truth.json", file)
+    scores = pckh.evaluate_coco(project / "truth.json", file)
     assert whole["AP"] > scores["AP"] + 0.01
     assert _score(project, "data/coco", "coco_c.csv", "results.json", scores) == verify.SAME
     assert _score(project, "data/coco", "coco_c.csv", "results.json", whole) == verify.DIFFERS

@@ -12,7 +12,7 @@ from conftest import lively_network
 from gccpm_lib import checkpoints, weight_files
 from gccpm_lib.datasets.lip import read_lip
 from gccpm_lib.datasets.records import Person
-from gccpm_lib.evaluation import pckh as evaluation
+from gccpm_lib.evaluation import pckh
 from gccpm_lib.prediction.predictor import PosePredictor
 from gccpm_lib.recipes import LIP_MODERN
 from gccpm_lib.rendering.rendered import render_coco, render_lip
@@ -138,10 +138,10 @@ def test_the_card_gives_the_scores_of_the_file(published):
     truth = np.stack([person.keypoints for person in persons])
     for column, flip in enumerate((False, True)):
         predictor = PosePredictor(network, checkpoints.recipe_of(file), flip=flip)
-        distances = evaluation.normalised_distances(truth, predictor.predict_persons(persons))
+        distances = pckh.normalised_distances(truth, predictor.predict_persons(persons))
         (row,) = re.findall(r"^\| 12 limb joints \| (.*) \|$", card, re.M)[:1]
         score, low, high = map(float, re.findall(r"[\d.]+", row.split("|")[column]))
-        assert score == pytest.approx(evaluation.joint_pckh(distances), abs=0.051) and low <= score <= high
+        assert score == pytest.approx(pckh.joint_pckh(distances), abs=0.051) and low <= score <= high
     assert "32 x 32" in card and "64 x 64" in card and "25 %" in card
     assert "{{" not in card and "undefined" not in card.lower()
 
@@ -159,12 +159,12 @@ def test_groups_are_the_papers_columns_with_intervals_around_them():
     distances = np.where(rng.random((80, 16)) < 0.1, np.nan, rng.random((80, 16)))
     distances[:50, 15] = np.nan  # left wrists are labelled less often than right ones
     table = model_card.columns(distances)
-    columns = evaluation.pckh(distances)
+    columns = pckh.pckh(distances)
     assert [*table.index] == ["Head", "Sho.", "Elb.", "Wri.", "Hip", "Knee", "Ank.", "Avg.", "12 limb joints"]
     for name in ("Sho.", "Wri.", "Ank.", "Avg."):
         assert table.loc[name, "found"] == pytest.approx(columns[name])
-        np.testing.assert_allclose(table.loc[name, ["low", "high"]], evaluation.pckh_intervals(distances)[name])
-    assert table.loc["12 limb joints", "found"] == pytest.approx(evaluation.joint_pckh(distances))
+        np.testing.assert_allclose(table.loc[name, ["low", "high"]], pckh.pckh_intervals(distances)[name])
+    assert table.loc["12 limb joints", "found"] == pytest.approx(pckh.joint_pckh(distances))
 
 
 def test_joints_are_counted_by_the_height_of_their_peak():
@@ -181,7 +181,7 @@ def test_joints_are_counted_by_the_height_of_their_peak():
 
 def test_predictions_differ_by_what_was_moved():
     keypoints = np.zeros((2, 16, 3))
-    keypoints[:, evaluation.HEAD_TOP, 1], keypoints[:, :, 2] = -10, 1  # a head of 10 pixels
+    keypoints[:, pckh.HEAD_TOP, 1], keypoints[:, :, 2] = -10, 1  # a head of 10 pixels
     persons = [Person(Path("a.jpg"), k) for k in keypoints]
     moved = keypoints.copy()
     moved[0, 0, :2] += (30, 40)

@@ -15,6 +15,7 @@ from torch import nn
 
 from gccpm_lib.checkpoints import load_network, network_weights, read_checkpoint, recipe_of
 from gccpm_lib.datasets.lip import read_lip
+from gccpm_lib.evaluation.validation import LipValidation
 from gccpm_lib.loading import Batch, TrainingSet, epoch_batches, make_loader
 from gccpm_lib.recipes import LIP_MODERN, LIP_PUBLISHED
 from gccpm_lib.training import loop as training
@@ -453,7 +454,7 @@ def test_the_rate_multiplies_the_groups_own_rates(folder):
 
 def test_the_published_recipe_trains_and_lowers_its_rate_on_a_plateau(run, monkeypatch):
     run = replace(run, recipe="lip-published", num_epochs=9, num_train_persons=2)
-    monkeypatch.setattr(training.scoring, "scores", lambda *_: {"Avg.": 20.0})
+    monkeypatch.setattr(LipValidation, "scores", lambda *_: {"Avg.": 20.0})
     history = train(run, quiet)
     rates = [row["lr"] / 4e-5 for row in history]
     assert rates == pytest.approx([1] * 7 + [0.1] * 2)  # the best and six without progress, then a tenth
