@@ -4,6 +4,7 @@ Every random number comes from the generator that is handed in, so that a sample
 What the published LIP code fills with 128 beyond its rotated canvas shows picture here, as there is a single warp.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -13,6 +14,9 @@ from gccpm_lib import geometry
 from gccpm_lib.datasets.records import Person
 from gccpm_lib.recipes import Recipe
 from gccpm_lib.skeletons import OUTSIDE, lower_body
+
+# A function of one's own: crop (h, w, 3) uint8 BGR, keypoints (K, 3) in its pixels, generator -> crop, keypoints
+Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 def random_affine(
@@ -208,3 +212,28 @@ def augmented_crop(
     shuffled = rng.random() < recipe.channel_shuffle_probability
     order = recipe.channel_orders[rng.integers(len(recipe.channel_orders))] if shuffled else (0, 1, 2)
     return crop, keypoints, np.array(order)
+
+
+def own_augmentation(
+    augmentation: Augmentation, crop: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop and its keypoints from `augmented_crop`, after a function of one's own, which may change what it is given.
+
+    The third column of keypoints is 0 missing, 1 occluded, 2 visible, -1 known to lie outside. Random numbers come from
+    rng alone. A function that mirrors exchanges right and left itself. ValueError for a result of another form, and for
+    an error in the function, so that it arrives in one line from a loader process too.
+    """
+    name, shape, joints = augmentation.__name__, crop.shape, keypoints.shape
+    try:
+        answer = augmentation(crop, keypoints, rng)
+    except Exception as error:
+        raise ValueError(f"augmentation {name}: {type(error).__name__}: {error}") from error
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise ValueError(f"augmentation {name}: it gives {type(answer).__name__}; end it with return image, keypoints")
+    image, points = (np.ascontiguousarray(part) for part in answer)
+    if image.shape != shape or image.dtype != np.uint8:
+        raise ValueError(f"augmentation {name}: image {image.shape} {image.dtype}; return it as it came, {shape} uint8")
+    if points.shape != joints or not np.isfinite(points[points[:, 2] != 0]).all():
+        raise ValueError(f"augmentation {name}: keypoints {points.shape}; return {joints}, finite where labelled")
+    points = points.astype(keypoints.dtype)
+    return image, _mark_outside(points, shape[:2]) if recipe.outside_counts else points

@@ -14,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cloudpickle
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from gccpm_lib.augment import augmented_crop
+from gccpm_lib.augment import Augmentation, augmented_crop, own_augmentation
 from gccpm_lib.datasets.records import Person, Skip, blamed_on, noted, read_person_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
 from gccpm_lib.recipes import STRIDE, Recipe
@@ -57,11 +58,29 @@ class Batch(NamedTuple):
 class TrainingSet(Dataset):
     """Samples by key: picture (h, w, 3) uint8 BGR, targets (H, h/8, w/8), weights (H,), channel order (3,).
 
-    A sample that can't be made raises DataError, or with on_bad_sample="skip" is a Skip.
+    A sample that can't be made raises DataError, or with on_bad_sample="skip" is a Skip. augmentation: a function of
+    one's own that changes every crop and its keypoints after the recipe did, see `own_augmentation`.
     """
 
-    def __init__(self, persons: Sequence[Person], recipe: Recipe, seed: int, on_bad_sample: str = "error"):
+    def __init__(
+        self,
+        persons: Sequence[Person],
+        recipe: Recipe,
+        seed: int,
+        on_bad_sample: str = "error",
+        augmentation: Augmentation | None = None,
+    ):
         self.persons, self.recipe, self.seed, self.on_bad_sample = persons, recipe, seed, on_bad_sample
+        self.augmentation = augmentation
+
+    def __getstate__(self) -> dict:
+        """For a loader process: what is one's own by its content, as nobody could import it from a notebook's cell."""
+        own = cloudpickle.dumps((self.recipe, self.augmentation))
+        return vars(self) | {"recipe": None, "augmentation": None, "own": own}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self.recipe, self.augmentation = cloudpickle.loads(vars(self).pop("own"))
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -89,6 +108,8 @@ class TrainingSet(Dataset):
         image = read_person_image(person)
         with blamed_on(person):
             crop, keypoints, order = augmented_crop(rng, image, person, self.recipe, key.size)
+        if self.augmentation:
+            crop, keypoints = own_augmentation(self.augmentation, crop, keypoints, rng, self.recipe)
         targets, weights = make_targets(keypoints, key.size, self.recipe)
         return crop, targets, weights, order
 

@@ -8,12 +8,13 @@ three residual blocks. Module names are the keys of the published checkpoints.
     heatmaps = network(torch.zeros(1, 3, 256, 256))  # [initial (1, 17, 32, 32), refined (1, 17, 32, 32)]
 """
 
-import inspect
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from gccpm_lib.provenance import told_function
 
 # (in, out, stride, dilation) of the depthwise separable layers: MobileNet v1 up to conv5_5.
 BACKBONE_LAYERS = (
@@ -158,14 +159,8 @@ def context_name(context: Context) -> str:
 
 
 def told_context(context: Context) -> str | dict[str, str]:
-    """What a file says of a block: its name, and of one's own its source text too, to be read by people alone."""
-    if isinstance(context, str):
-        return context
-    try:
-        source = inspect.getsource(context)
-    except (OSError, TypeError):  # typed into a console
-        source = ""
-    return {"name": context_name(context), "source": source}
+    """What a file says of a block: its name, and of one's own its source text too, see `told_function`."""
+    return context if isinstance(context, str) else told_function(context)
 
 
 # --------------------------------------------------------------------------------------------------------- the network

@@ -1,14 +1,17 @@
 """Where numbers come from: versions, machine, commit and a hash of the data; recorded next to every result."""
 
+import ast
 import datetime
 import functools
 import hashlib
+import inspect
 import json
+import linecache
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -42,6 +45,29 @@ def describe(root: Path) -> dict:
 def of_process() -> dict:
     """The same for this library's own folder, found out once: what every checkpoint carries."""
     return describe(Path(__file__).resolve().parents[1])
+
+
+def told_function(function: Callable) -> dict[str, str]:
+    """What a file says of a function or class of one's own: its name and source text, to be read by people alone.
+
+    The text is "" for what was typed into a console.
+    """
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = _class_in_cell(function)
+    return {"name": function.__name__, "source": source}
+
+
+def _class_in_cell(cls: type) -> str:
+    """Source text of a notebook's class: before Python 3.13 `inspect` doesn't find it, but its methods know their cell."""
+    codes = [method.__code__ for method in vars(cls).values() if inspect.isfunction(method)]
+    lines = linecache.getlines(codes[0].co_filename) if codes else []
+    for node in ast.walk(ast.parse("".join(lines))):
+        inside = isinstance(node, ast.ClassDef) and node.lineno <= codes[0].co_firstlineno <= node.end_lineno
+        if inside and node.name == cls.__name__:
+            return "".join(lines[node.lineno - 1 : node.end_lineno])
+    return ""
 
 
 def data_hash(folder: str | Path) -> str:

@@ -5,6 +5,7 @@ same as without an interruption.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -51,7 +52,7 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     free = FREE_TO_CHANGE | ({"checkpoint_path"} if started and saved.get("start") == started else set())
     free |= VALIDATION if run.full_recipe().schedule != "plateau" else set()
     differing = [name for name in own if name not in free and own[name] != then.get(name)]
-    changes = [f"{name} {then.get(name)!r} -> {own[name]!r}" for name in differing]
+    changes = [f"{name} {_brief(then.get(name))} -> {_brief(own[name])}" for name in differing]
     if saved.get("data", data) != data:
         changes.append("other training persons, labels or joints")
     if started and saved.get("start", started) != started:
@@ -66,6 +67,13 @@ def own_checkpoint(run: Run, data: str, say) -> dict | None:
     folder.rename(aside)
     say(f"another run's checkpoint ({', '.join(changes)}) moved to {aside.name}; training anew")
     return None
+
+
+def _brief(value: object) -> str:
+    """A field's value for a line of the log: of a function, its name and which text it has."""
+    if not isinstance(value, dict):
+        return repr(value)
+    return f"{value['name']} (text {hashlib.sha256(value['source'].encode()).hexdigest()[:7]})"
 
 
 def last_whole_checkpoint(file: Path, say) -> dict | None:

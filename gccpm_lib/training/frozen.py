@@ -22,6 +22,7 @@ from gccpm_lib.files import write_beside
 from gccpm_lib.loading import Batch, Key, give_batches
 from gccpm_lib.network import GCCPM
 from gccpm_lib.prediction.predictor import normalise
+from gccpm_lib.provenance import told_function
 from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.training import distributed
 from gccpm_lib.training.run import Run
@@ -66,7 +67,8 @@ def _names(network: GCCPM, loader: DataLoader, batches: Sequence[list[Key]], run
     frozen = {key: value for key, value in network.state_dict().items() if not key.startswith("refinement_stages.")}
     same = asdict(replace(recipe, context="", num_refinement_stages=0))
     data = fingerprint(loader.dataset.persons, recipe.skeleton)
-    whole = json.dumps([checkpoints.weights_hash(frozen), data, same, run.seed, run.on_bad_sample], default=str)
+    own = [told_function(run.augmentation)] if run.augmentation else []
+    whole = json.dumps([checkpoints.weights_hash(frozen), data, same, run.seed, run.on_bad_sample, *own], default=str)
     start = hashlib.sha256(whole.encode())
     names = []
     for keys in batches:

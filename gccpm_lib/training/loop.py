@@ -27,7 +27,6 @@ from gccpm_lib.devices import autocast, training_settings
 from gccpm_lib.evaluation.validation import Validation, kind_of, read_validation
 from gccpm_lib.files import locked, write_beside
 from gccpm_lib.loading import Batch, Key, TrainingSet, epoch_batches, give_batches, make_loader
-from gccpm_lib.network import context_name
 from gccpm_lib.prediction.predictor import PosePredictor, normalise
 from gccpm_lib.progress import tqdm
 from gccpm_lib.recipes import Recipe
@@ -37,7 +36,7 @@ from gccpm_lib.training.frozen import KeptBatch, kept_batches
 from gccpm_lib.training.memory import keep_freed_memory
 from gccpm_lib.training.norms import fewest_values, statistics_kept
 from gccpm_lib.training.objective import frozen_modules, learning_rate_factor, parameter_groups, stage_losses
-from gccpm_lib.training.run import Run, State, Sums
+from gccpm_lib.training.run import Run, State, Sums, check_functions
 from gccpm_lib.training.start import start
 
 __all__ = ["Run", "parameter_groups", "stage_losses", "train"]
@@ -54,6 +53,7 @@ def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) 
     overwritten. num_processes: how many of this machine's devices to use, each by a process that torchrun starts. Raises
     FolderBusy where another process trains in this folder, and FloatingPointError where the loss isn't finite any more.
     """
+    check_functions(run, num_processes)
     with signals.terminable():
         return train_by_torchrun(run, say, num_processes) if num_processes > 1 else train_here(run, say)
 
@@ -73,7 +73,8 @@ def train_here(run: Run, say: Callable[[str], None]) -> list[dict]:
         model = distributed.parallel(state.network)
         state.model = torch.compile(model) if run.compile else model
         state.skipped = {skip.name: skip.reason for skip in skipped} | state.skipped
-        loader = make_loader(TrainingSet(persons, recipe, run.seed, run.on_bad_sample), [], run.num_workers, device)
+        samples = TrainingSet(persons, recipe, run.seed, run.on_bad_sample, run.augmentation)
+        loader = make_loader(samples, [], run.num_workers, device)
         while state.epoch < recipe.num_epochs:
             train_epoch(state, run, recipe, loader, say)
             finish_epoch(state, run, recipe, validation, say)
@@ -240,10 +241,6 @@ def read_validation_of(run: Run, recipe: Recipe, skipped: list[Skip]) -> Validat
 
 def train_by_torchrun(run: Run, say: Callable[[str], None], num_processes: int) -> list[dict]:
     """The same in processes of their own; the history is read from their file."""
-    if callable(run.context):
-        raise ValueError(
-            f"context {context_name(run.context)}: a block of one's own trains in this process; num_processes=1"
-        )
     with tempfile.TemporaryDirectory() as folder:
         file = write_beside(Path(folder) / "run.json", json.dumps(run.as_json()))
         distributed.launch(file, num_processes, say)

@@ -11,8 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gccpm_lib.augment import Augmentation
 from gccpm_lib.loading import Key
 from gccpm_lib.network import BACKBONE_LAYERS, told_context
+from gccpm_lib.provenance import told_function
 from gccpm_lib.recipes import Recipe, check_input_size, get_recipe
 from gccpm_lib.training.average import Average
 
@@ -35,6 +37,7 @@ class Run:
     rotation_degrees: float | None = None
     half_turn_probability: float | None = None
     quadrangle_probability: float | None = None
+    augmentation: Augmentation | None = None  # a function of one's own on each training crop, see augment.own_augmentation
     base_lr: float | None = None
     frozen_layers: int | None = None  # first layers of the backbone that aren't trained
     refinement_only: bool | None = None  # train the refinement stages alone
@@ -82,9 +85,25 @@ class Run:
         return Path(self.output_folder) / "checkpoint.pt"
 
     def as_json(self) -> dict:
-        """The fields as a file has them; a context block of one's own by its name and source text."""
-        fields = dataclasses.asdict(self) | {"context": told_context(self.context) if self.context else None}
-        return json.loads(json.dumps(fields))
+        """The fields as a file has them; a block and an augmentation of one's own by their names and source texts."""
+        own = {"context": self.context and told_context(self.context)}
+        own |= {"augmentation": self.augmentation and told_function(self.augmentation)}
+        return json.loads(json.dumps(dataclasses.asdict(self) | own))
+
+
+def check_functions(run: Run, num_processes: int = 1) -> None:
+    """ValueError for a function of one's own that can't be called here: read from a file, without a name, or elsewhere."""
+    for field in ("context", "augmentation"):
+        own = getattr(run, field)
+        if isinstance(own, Mapping):
+            told = f"{field} {own.get('name')}: a file keeps its source text for people alone"
+            raise ValueError(f"{told}; train from Python with Run({field}={own.get('name')}, ...)")
+        if own is None or (field == "context" and isinstance(own, str)):
+            continue
+        if not callable(own) or not hasattr(own, "__name__"):
+            raise ValueError(f"{field} {own!r}: give a function made by def, or a class")
+        if num_processes > 1:
+            raise ValueError(f"{field} {own.__name__}: a function of one's own trains in this process; num_processes=1")
 
 
 def from_parameters(parameters: Mapping[str, object], **own) -> Run:

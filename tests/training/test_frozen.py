@@ -32,6 +32,10 @@ def trained(run: Run) -> tuple[list[dict], dict[str, torch.Tensor]]:
     return history, network_weights(read_checkpoint(run.checkpoint_file))
 
 
+def unchanged(image, keypoints, rng):
+    return image, keypoints
+
+
 def test_what_stands_before_the_refinement_stages_stays_to_the_last_bit(base, tmp_path):
     run = replace(base, output_folder=str(tmp_path / "run"))
     before = start(run, run.full_recipe(), say=quiet).network.state_dict()
@@ -67,6 +71,8 @@ def test_another_block_needs_nothing_computed_and_another_seed_does(base, tmp_pa
     train(replace(run, output_folder=str(tmp_path / "ppm"), context="ppm", num_refinement_stages=2), quiet)
     with pytest.raises(AssertionError, match="computed again"):
         train(replace(run, output_folder=str(tmp_path / "seed"), seed=run.seed + 1), quiet)
+    with pytest.raises(AssertionError, match="computed again"):
+        train(replace(run, output_folder=str(tmp_path / "own"), augmentation=unchanged), quiet)
 
 
 def test_what_cannot_be_is_refused_in_a_line(base, tmp_path):
