@@ -10,7 +10,7 @@ import http.client
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from gccpm_lib import checkpoints
-from gccpm_lib.cli.inputs import Frame, Source
+from gccpm_lib.cli.inputs import Frame, Source, list_sources, read_frames
 from gccpm_lib.datasets.coco_boxes import box_numbers, known_extents, known_size
 from gccpm_lib.datasets.coco_detections import detection_rows, finite_score
 from gccpm_lib.datasets.coco_labels import PERSON, Labels, load_labels, read_json
@@ -235,3 +235,23 @@ def _patience(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def read_people(folder: str | Path, num_joints: int, boxes: str | Path = "", detector: str = "") -> list[Person]:
+    """The people in a folder's pictures, as records without labels: keypoints (K, 3) are all 0, MISSING.
+
+    Boxes come from a file, see `read_boxes`, or a detector, see `open_detector`; with neither every picture is one person.
+    DataError for a picture that can't be read, and the errors of these two.
+    """
+    sources = list_sources([str(folder)])
+    finder = read_boxes(boxes, sources) if boxes else open_detector(detector) if detector else WholePictures()
+    people = []
+    for frame in read_frames(sources, finder.labelled):
+        if frame.error:
+            raise DataError(frame.error)
+        known = finder.labelled.get(frame.source.name) or Person(Path(frame.source.path), np.zeros((0, 3), np.float32))
+        (found,) = finder.boxes_of([frame])
+        for x, y, w, h, score in found[covering(found, frame.image.shape[:2])].tolist():
+            missing = np.zeros((num_joints, 3), np.float32)
+            people.append(replace(known, keypoints=missing, box=(x, y, w, h), box_score=score))
+    return people

@@ -89,7 +89,7 @@ def problems(root: Path, source: str, values: Mapping, made: set[Path]) -> Itera
     if place and not _is_there(root / Path(place).expanduser(), made) and not _makes_data(root, source, values):
         default = "; run 01_data_prep first" if place in RENDERED else "; put the data set there or correct the path"
         yield f"dataset_folder {place} doesn't exist{default}"
-    for key in ("coco_folder", "labels_folder"):
+    for key in ("coco_folder", "labels_folder", "picture_folder", "own_folder"):
         if values.get(key) and not _is_there(root / Path(values[key]).expanduser(), made):
             yield f"{key} {values[key]} doesn't exist; correct the path"
     for key in ("checkpoint_path", "clean_labels_with", "beside", "boxes_path"):

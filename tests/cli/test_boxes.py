@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from torchvision import models
 
 from gccpm_lib.cli import boxes
-from gccpm_lib.cli.boxes import Detector, WholePictures, covering, open_detector, read_boxes
+from gccpm_lib.cli.boxes import Detector, WholePictures, covering, open_detector, read_boxes, read_people
 from gccpm_lib.cli.inputs import Frame, Source
 from gccpm_lib.datasets.records import DataError
 
@@ -37,6 +38,23 @@ def boxes_in(tmp_path, content, sources, min_score=0.0) -> tuple[list, dict]:
 
 def test_whole_pictures_are_one_sure_person_each():
     assert WholePictures().boxes_of([frame(picture("a.jpg"))])[0].tolist() == [[0, 0, 80, 60, 1]]
+
+
+def test_people_of_a_folder_are_whole_pictures_or_those_of_a_file(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        assert cv2.imwrite(str(folder / name), noise_picture(60, 80))
+    whole = read_people(folder, 17)
+    assert [(person.name, person.box) for person in whole] == [("a.jpg", (0, 0, 80, 60)), ("b.jpg", (0, 0, 80, 60))]
+    assert all(person.keypoints.shape == (17, 3) and not person.keypoints.any() for person in whole)
+    rows = [{"file_name": "b.jpg", "bbox": [1, 2, 30, 40], "score": 0.5}, {"file_name": "b.jpg", "bbox": [79, 0, 9, 9]}]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    (one,) = read_people(folder, 5, tmp_path / "boxes.json")  # the second box has a single column inside
+    assert (one.name, one.box, one.box_score, one.keypoints.shape) == ("b.jpg", (1, 2, 30, 40), 0.5, (5, 3))
+    (folder / "c.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"c\.heic"):
+        read_people(folder, 17)
 
 
 def test_results_are_matched_by_file_name(tmp_path):
