@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gccpm_lib.augment import Augmentation, augmented_crop, own_augmentation
-from gccpm_lib.datasets.records import Person, Skip, blamed_on, noted, read_person_image
+from gccpm_lib.datasets.records import BadSamples, Person, Skip, blamed_on, read_person_image
 from gccpm_lib.heatmaps import coco_targets, lip_targets
 from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.skeletons import MISSING, OUTSIDE
@@ -86,10 +86,10 @@ class TrainingSet(Dataset):
         return len(self.persons)
 
     def __getitem__(self, key: Key) -> tuple[np.ndarray, ...] | Skip:
-        skipped = [] if self.on_bad_sample == "skip" else None
-        with noted(skipped, self.persons[key.index].name):
+        bad = BadSamples(self.on_bad_sample)
+        with bad.sample(self.persons[key.index].name):
             return self.sample(key)
-        return skipped[0]
+        return bad.skipped[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[tuple[np.ndarray, ...] | Skip | Exception]:
         """The samples of a batch. An error is one of them: raised in a loader process, it would arrive as its traceback."""

@@ -37,7 +37,7 @@ from gccpm_lib.datasets.corrections import (
     split_names,
 )
 from gccpm_lib.datasets.picture_names import bare
-from gccpm_lib.datasets.records import DataError, Person, Skip, noted
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person
 from gccpm_lib.skeletons import Skeleton
 
 __all__ = [
@@ -51,20 +51,20 @@ def read_coco(
     split: str,
     labels: str = "",
     skeleton: Skeleton | None = None,
-    skipped: list[Skip] | None = None,
+    bad: BadSamples = RAISE,
 ) -> list[Person]:
     """Persons of "train" or "val" in file order; crowds and persons without a labelled keypoint are left out.
 
     labels: another label file than the official one, as in `labels_file`, or corrections, see `corrections`. skeleton: the
     joints that it must have. Pictures aren't opened, but must be there. Image and annotation ids are None in a converted
-    file. Raises DataError naming the file, the id and the remedy; with a list of skipped annotations, bad ones are added to
-    it instead.
+    file. Raises DataError naming the file, the id and the remedy; where bad ones are skipped, they are
+    left out.
     """
-    file = load_labels(labels_file(dataset_folder, split, labels), skipped)
+    file = load_labels(labels_file(dataset_folder, split, labels), bad)
     check_joints(file, skeleton)
     kept = [a for a in file.annotations if not a.get("iscrowd") and a.get("keypoints")]
-    if skipped is not None:
-        kept = _good(file, kept, dataset_folder, split, skipped)
+    if bad.skip:
+        kept = _good(file, kept, dataset_folder, split, bad)
     points = stack_keypoints(file, kept)
     labelled = (points[:, :, 2] > 0).any(axis=1)
     kept, points = [a for a, keep in zip(kept, labelled, strict=True) if keep], points[labelled]
@@ -78,7 +78,7 @@ def read_coco(
     _, changes = split_names(labels)
     if changes:
         joints = joint_names(file, skeleton)
-        persons = corrected(persons, find_corrections(dataset_folder, changes), joints, skipped)
+        persons = corrected(persons, find_corrections(dataset_folder, changes), joints, bad)
     return [person for person in persons if (person.keypoints[:, 2] > 0).any()]
 
 
@@ -97,16 +97,16 @@ def _person(file: Labels, path: Path, keypoints: np.ndarray, box: tuple, annotat
     )
 
 
-def _good(file: Labels, annotations: list[dict], dataset_folder, split: str, skipped: list[Skip]) -> list[dict]:
+def _good(file: Labels, annotations: list[dict], dataset_folder, split: str, bad: BadSamples) -> list[dict]:
     """The annotations that can be read and whose pictures are there; the others are noted."""
     good = []
     for a in annotations:
-        with noted(skipped, file.where(a)):
+        with bad.sample(file.where(a)):
             points = stack_keypoints(file, [a])
             check_box(file.where(a), a.get("bbox"), framed(file.image(a), label_extents(file, [a], points)))
             _area(file, a)
             good.append((a, *file.picture_name(a)))
-    paths = picture_paths(file.path, dataset_folder, split, {name: owner for _, name, owner in good}, skipped)
+    paths = picture_paths(file.path, dataset_folder, split, {name: owner for _, name, owner in good}, bad)
     return [a for a, name, _ in good if name in paths]
 
 
@@ -124,7 +124,7 @@ def read_truth(
     split: str,
     labels: str = "",
     image_ids: Collection[int] | None = None,
-    skipped: list[Skip] | None = None,
+    bad: BadSamples = RAISE,
 ) -> dict:
     """What pycocotools evaluates against: images, annotations (crowds and persons without keypoints too), categories.
 
@@ -132,7 +132,7 @@ def read_truth(
     file, an unknown image, areas that are all 0, and an annotation without area, keypoints of the right length or a box
     (which is left out where there is a list to note it in).
     """
-    file = official(load_labels(labels_file(dataset_folder, split, labels), skipped), "evaluated against")
+    file = official(load_labels(labels_file(dataset_folder, split, labels), bad), "evaluated against")
     chosen = file.images.keys() if image_ids is None else dict.fromkeys(map(int, image_ids))
     strangers = [image_id for image_id in chosen if image_id not in file.images]
     if strangers:
@@ -140,8 +140,8 @@ def read_truth(
     unlabelled = [0] * (3 * file.num_joints)
     annotations = [a for a in file.annotations if a["image_id"] in chosen]
     filled = [{**a, "keypoints": a.get("keypoints") or unlabelled} for a in annotations]
-    if skipped is not None:
-        filled = [a for a in filled if _is_good_truth(file, a, skipped)]
+    if bad.skip:
+        filled = [a for a in filled if _is_good_truth(file, a, bad)]
     _, changes = split_names(labels)
     if changes:
         filled = _corrected_truth(file, filled, find_corrections(dataset_folder, changes))
@@ -172,8 +172,8 @@ def _corrected_truth(file: Labels, annotations: list[dict], path: Path) -> list[
     return result
 
 
-def _is_good_truth(file: Labels, annotation: dict, skipped: list[Skip]) -> bool:
-    with noted(skipped, file.where(annotation)):
+def _is_good_truth(file: Labels, annotation: dict, bad: BadSamples) -> bool:
+    with bad.sample(file.where(annotation)):
         stack_keypoints(file, [annotation])
         _truth_row(file, annotation, 0)
         return True

@@ -9,7 +9,7 @@ from gccpm_lib.datasets.coco_boxes import check_box, framed, known_extents, know
 from gccpm_lib.datasets.coco_folders import labels_file, record_pictures
 from gccpm_lib.datasets.coco_labels import load_labels, official, read_json
 from gccpm_lib.datasets.picture_names import ImageNames
-from gccpm_lib.datasets.records import DataError, Person, Skip, noted
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person
 
 
 def read_detections(
@@ -18,26 +18,26 @@ def read_detections(
     split: str,
     labels: str = "",
     min_score: float = 0.0,
-    skipped: list[Skip] | None = None,
+    bad: BadSamples = RAISE,
 ) -> list[Person]:
     """A detector's COCO results file -> persons in file order: box, box_score, image_id; keypoints are zeros (K, 3).
 
     The file is [{"image_id" or "file_name", "category_id", "bbox", "score"}]; only persons are read, by the label file's
     number for them or COCO's 1, and only scores of at least min_score. Raises DataError naming the row (counted from 1)
-    and the image; with a list of skipped rows, bad ones are added to it instead.
+    and the image; where bad ones are skipped, they are left out.
     """
-    file = official(load_labels(labels_file(dataset_folder, split, labels), skipped), "detected in")
+    file = official(load_labels(labels_file(dataset_folder, split, labels), bad), "detected in")
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: no list of detections inside; write COCO's results form with image_id, bbox and score")
-    rows = detection_rows(path, rows, skipped)
+    rows = detection_rows(path, rows, bad)
     names, extents, found = ImageNames(file.images), known_extents(file), []
     numbers = [row.get("category_id") for _, row in rows]
     person = next((number for number in reversed(file.person_numbers) if number in numbers), file.person_numbers[0])
     for where, row in rows:
         if row.get("category_id") not in (None, person):
             continue
-        with noted(skipped, where):
+        with bad.sample(where):
             score = finite_score(where, row)
             image_id = names.id_of(row)
             if image_id is None:
@@ -64,12 +64,12 @@ def read_detections(
     ]
 
 
-def detection_rows(path: str | Path, rows: list, skipped: list[Skip] | None = None) -> list[tuple[str, dict]]:
+def detection_rows(path: str | Path, rows: list, bad: BadSamples = RAISE) -> list[tuple[str, dict]]:
     """Place, for messages, and row of every detection. DataError for a row that doesn't say which image it is about."""
     good = []
     for number, row in enumerate(rows, 1):
         where = f"{path}, row {number}"
-        with noted(skipped, where):
+        with bad.sample(where):
             name, image_id = (row.get("file_name"), row.get("image_id")) if isinstance(row, dict) else (None, None)
             if not isinstance(name, str) and not isinstance(image_id, str | int):
                 raise DataError(f"{where}: no file_name or image_id; write it again with one, category_id, bbox and score")

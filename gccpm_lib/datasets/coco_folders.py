@@ -9,7 +9,7 @@ from pathlib import Path
 from gccpm_lib.datasets.coco_labels import Labels
 from gccpm_lib.datasets.corrections import split_names
 from gccpm_lib.datasets.picture_names import bare, file_names, near_miss, too_long
-from gccpm_lib.datasets.records import DataError, Skip, noted
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Skip
 
 SPLITS = ("train", "val")
 
@@ -53,16 +53,16 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def picture_paths(
-    labels_path: Path, dataset_folder: str | Path, split: str, names: dict[str, str], skipped: list[Skip] | None = None
+    labels_path: Path, dataset_folder: str | Path, split: str, names: dict[str, str], bad: BadSamples = RAISE
 ) -> dict[str, Path]:
     """Relative file name -> path in the picture folder; names gives, for messages, what each belongs to ("image 139").
 
     Pictures aren't opened: their folders are listed, each once. Raises DataError for names that lead out of the data set
-    and for missing pictures; missing ones are left out where there is a list to note them in.
+    and for missing pictures; missing ones are left out where bad ones are skipped.
     """
     inside = {}
     for name, owner in names.items():
-        with noted(skipped, f"{labels_path.name}, {owner}"):
+        with bad.sample(f"{labels_path.name}, {owner}"):
             if long := too_long(name):
                 raise DataError(f"{labels_path}, {owner}: {long}; correct it")
             if not _is_relative(name):
@@ -82,8 +82,8 @@ def picture_paths(
         paths[name] = path
         if own not in listings[parent]:
             missing.append(name)
-    if skipped is not None and len(missing) < len(names):
-        skipped += [Skip(name, f"{labels_path}, {names[name]}: no picture {folder / name}") for name in missing]
+    if bad.skip and len(missing) < len(names):
+        bad.skipped.extend(Skip(name, f"{labels_path}, {names[name]}: no picture {folder / name}") for name in missing)
         return {name: paths[name] for name in names.keys() - set(missing)}
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

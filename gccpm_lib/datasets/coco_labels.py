@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gccpm_lib.datasets.records import DataError, Skip, noted
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError
 from gccpm_lib.skeletons import COCO, Skeleton, same_joints
 
 PERSON = 1  # COCO's category id
@@ -82,22 +82,22 @@ def _parse(path: Path, *version):
 _read_once = functools.lru_cache(maxsize=1)(_parse)  # by path, time of the last change and size
 
 
-def load_labels(path: str | Path, skipped: list[Skip] | None = None) -> Labels:
+def load_labels(path: str | Path, bad: BadSamples = RAISE) -> Labels:
     """Read either form of a label file. Raises DataError for another structure, ids that are doubled or point nowhere.
 
     Images and annotations of which that is true are left out where there is a list to note them in.
     """
     path, content = Path(path), read_json(path)
-    annotations, category = records(path, content, "annotations", skipped), person_category(path, content)
+    annotations, category = records(path, content, "annotations", bad), person_category(path, content)
     if "images" in content:
-        images = _by_id(path, "image", records(path, content, "images", skipped), skipped)
-        annotations = _checked_ids(path, annotations, images, content.get("categories"), skipped)
+        images = _by_id(path, "image", records(path, content, "images", bad), bad)
+        annotations = _checked_ids(path, annotations, images, content.get("categories"), bad)
         own = annotations if category is None else [a for a in annotations if _is_of(a, category)]
     else:
         images, own = None, []
         for row, annotation in enumerate(annotations, 1):
             annotation.setdefault("row", row)
-            with noted(skipped, f"{path.name}, annotation row {row}"):
+            with bad.sample(f"{path.name}, annotation row {row}"):
                 if not isinstance(annotation.get("image_path"), str):
                     raise DataError(
                         f"{path}, annotation row {row}: no image_path, and the file has no images; add the list 'images' "
@@ -116,23 +116,23 @@ def official(labels: Labels, purpose: str) -> Labels:
     return labels
 
 
-def records(path: str | Path, content, key: str, skipped: list[Skip] | None = None) -> list[dict]:
+def records(path: str | Path, content, key: str, bad: BadSamples = RAISE) -> list[dict]:
     """The list of records under a key; DataError where there is none, or something else is in it."""
     path, listed = Path(path), content.get(key) if isinstance(content, dict) else None
     if not isinstance(listed, list) or (listed and not any(isinstance(record, dict) for record in listed)):
         raise DataError(f"{path}: no list {key!r} of records inside; give a COCO person-keypoints file")
     for row, record in enumerate(listed, 1):
-        with noted(skipped, f"{path.name}, {key} row {row}"):
+        with bad.sample(f"{path.name}, {key} row {row}"):
             if not isinstance(record, dict):
                 raise DataError(f"{path}, {key} row {row}: {str(record)[:40]!r} is no record; correct or remove it")
     return [record for record in listed if isinstance(record, dict)]
 
 
-def _by_id(path: Path, kind: str, records: list[dict], skipped: list[Skip] | None) -> dict[int, dict]:
+def _by_id(path: Path, kind: str, records: list[dict], bad: BadSamples) -> dict[int, dict]:
     known = {}
     for row, record in enumerate(records, 1):
         number = record.get("id")
-        with noted(skipped, f"{path.name}, {kind} row {row}"):
+        with bad.sample(f"{path.name}, {kind} row {row}"):
             if type(number) is not int:
                 raise DataError(f"{path}, {kind} row {row}: id {number!r} is not a whole number; number the {kind}s")
             if number in known:
@@ -141,13 +141,13 @@ def _by_id(path: Path, kind: str, records: list[dict], skipped: list[Skip] | Non
     return known
 
 
-def _checked_ids(path: Path, annotations: list[dict], images: dict[int, dict], categories, skipped) -> list[dict]:
+def _checked_ids(path: Path, annotations: list[dict], images: dict[int, dict], categories, bad) -> list[dict]:
     """The annotations whose image and category are in the file."""
     known = [None, *(category.get("id") for category in categories)] if categories else None
     good = []
-    for number, annotation in _by_id(path, "annotation", annotations, skipped).items():
+    for number, annotation in _by_id(path, "annotation", annotations, bad).items():
         image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        with noted(skipped, f"{path.name}, annotation {number}"):
+        with bad.sample(f"{path.name}, annotation {number}"):
             if type(image_id) is not int or image_id not in images:
                 raise DataError(
                     f"{path}, annotation {number}: image_id {image_id!r} is not in images; add it, or remove this"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gccpm_lib.datasets.records import DataError, Person, Skip, noted
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person
 from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import MISSING, same_joints
 
@@ -160,12 +160,10 @@ def from_csv(text: str) -> str:
 # ------------------------------------------------------------------------------------------------ on top of labels
 
 
-def corrected(
-    persons: Sequence[Person], path: str | Path, joints: Sequence[str], skipped: list[Skip] | None = None
-) -> list[Person]:
+def corrected(persons: Sequence[Person], path: str | Path, joints: Sequence[str], bad: BadSamples = RAISE) -> list[Person]:
     """Persons with the corrections of a csv on top of their labels; rejected ones are left out.
 
-    DataError for a correction of somebody who isn't there (with a list of skipped ones it is added to it), of an unknown
+    DataError for a correction of somebody who isn't there (left out where bad ones are skipped), of an unknown
     joint, and of a label that has changed since.
     """
     corrections = read_corrections(path)
@@ -178,7 +176,7 @@ def corrected(
             result.append(replace(person, keypoints=points))
     known = {person_key(person) for person in persons}
     for key in dict.fromkeys(correction.key for correction in corrections if correction.key not in known):
-        with noted(skipped, told_key(key)):
+        with bad.sample(told_key(key)):
             raise DataError(
                 f"{path}: {told_key(key)} isn't among these {len(persons):,} persons; name the corrections of this split, "
                 "or remove the lines"

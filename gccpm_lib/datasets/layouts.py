@@ -9,26 +9,25 @@ import numpy as np
 import pandas as pd
 
 from gccpm_lib.datasets import coco, lip
-from gccpm_lib.datasets.records import DataError, Person, Skip, unsure_frames
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person, unsure_frames
 from gccpm_lib.recipes import Recipe
 
 UNSURE_FRAME = "turned by its EXIF tag, and the labels fit the picture either way: compare them"
 
 
 def read_persons(
-    dataset_folder: str | Path, split: str, recipe: Recipe, labels: str = "", skipped: list[Skip] | None = None
+    dataset_folder: str | Path, split: str, recipe: Recipe, labels: str = "", bad: BadSamples = RAISE
 ) -> list[Person]:
     """Persons of "train" or "val" in file order; pictures aren't opened.
 
     labels: COCO's label file ("": the official name), a csv of corrections on top of the official file, or both as in
     "mine.json + corrections.csv", see `corrections`; LIP's file has one name, so corrections alone.
 
-    Raises DataError where the folder doesn't hold what the recipe needs. A bad row is an error too, unless there is a list
-    of skipped ones, to which it is added.
+    Raises DataError where the folder doesn't hold what the recipe needs, and for a bad row, unless bad ones are skipped.
     """
     if recipe.crop == "letterbox":
-        return lip.read_lip(dataset_folder, split, skipped, labels)
-    return coco.read_coco(dataset_folder, split, labels, recipe.skeleton, skipped)
+        return lip.read_lip(dataset_folder, split, bad, labels)
+    return coco.read_coco(dataset_folder, split, labels, recipe.skeleton, bad)
 
 
 def with_skeleton(recipe: Recipe, dataset_folder: str | Path, train_labels: str = "", val_labels: str = "") -> Recipe:

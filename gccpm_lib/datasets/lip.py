@@ -18,7 +18,7 @@ import pandas as pd
 
 from gccpm_lib.datasets.corrections import corrected, find_corrections, split_names
 from gccpm_lib.datasets.picture_names import file_names, near_miss, too_long
-from gccpm_lib.datasets.records import DataError, Person, Skip, noted
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person, Skip
 from gccpm_lib.files import write_beside
 from gccpm_lib.skeletons import LIP, MISSING, OCCLUDED, VISIBLE
 
@@ -40,21 +40,21 @@ def find_path(dataset_folder: str | Path, name: str) -> Path:
     raise DataError(f"{dataset_folder}: no {name} inside, three folders deep; unpack the LIP archive that holds it there")
 
 
-def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None = None, labels: str = "") -> list[Person]:
+def read_lip(dataset_folder: str | Path, split: str, bad: BadSamples = RAISE, labels: str = "") -> list[Person]:
     """Persons of "train" or "val" in file order; pictures aren't opened, but must be there. DataError names file and row.
 
-    With a list of skipped rows, bad ones are added to it instead. labels: a csv of corrections on top of LIP's file, see
+    Bad rows are errors, or left out where bad ones are skipped. labels: a csv of corrections on top of LIP's file, see
     `corrections`; "": none.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not known; known: {SPLITS}")
     images = find_path(dataset_folder, f"{split}_images")
     labels_csv = find_path(dataset_folder, f"lip_{split}_set.csv")
-    names, keypoints = read_annotations(labels_csv, skipped)
+    names, keypoints = read_annotations(labels_csv, bad)
     there = file_names(images)
     missing = [name for name in names if name not in there]
-    if skipped is not None and len(missing) < len(names):
-        skipped += [Skip(name, f"{labels_csv}: no picture {images / name}") for name in missing]
+    if bad.skip and len(missing) < len(names):
+        bad.skipped.extend(Skip(name, f"{labels_csv}: no picture {images / name}") for name in missing)
     elif missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         where, near = f"{labels_csv}, row {names.index(missing[0]) + 1}", near_miss(missing[0], there)
@@ -67,7 +67,7 @@ def read_lip(dataset_folder: str | Path, split: str, skipped: list[Skip] | None 
         raise DataError(
             f"labels {own_file!r}: LIP's label file is {labels_csv.name}; only a csv of corrections can be added"
         )
-    return corrected(persons, find_corrections(dataset_folder, changes), LIP.joints, skipped) if changes else persons
+    return corrected(persons, find_corrections(dataset_folder, changes), LIP.joints, bad) if changes else persons
 
 
 def read_test_images(dataset_folder: str | Path) -> list[Path]:
@@ -89,12 +89,12 @@ def read_ids(path: str | Path) -> list[str]:
     return list(names.values())
 
 
-def read_annotations(path: str | Path, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
+def read_annotations(path: str | Path, bad: BadSamples = RAISE) -> tuple[list[str], np.ndarray]:
     """Annotation csv -> names, keypoints (N, 16, 3) float32: x, y, label (0 missing, 1 occluded, 2 visible).
 
     A joint with nan or a negative coordinate is missing. Warns of flags other than 0 and 1, which are read as visible.
     """
-    names, cells = read_rows(path, 3 * K, skipped)
+    names, cells = read_rows(path, 3 * K, bad)
     cells = cells.reshape(-1, K, 3)
     missing = ~(cells[:, :, :2] >= 0).all(axis=2)  # nan compares false
     odd = ~missing & ~np.isin(cells[:, :, 2], (0, 1))
@@ -136,18 +136,18 @@ def write_predictions(path: str | Path, names: Sequence[str], keypoints: np.ndar
     return write_beside(path, "".join(prediction_row(*person) for person in zip(names, keypoints, strict=True)))
 
 
-def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = None) -> tuple[list[str], np.ndarray]:
+def read_rows(path: str | Path, num_columns: int, bad: BadSamples = RAISE) -> tuple[list[str], np.ndarray]:
     """csv of a name and num_columns numbers per row -> names, (N, num_columns) float64; nan cells allowed.
 
     Raises DataError for an empty file, a wrong column count, a cell that is no number, a name with a path in it or a
-    name that comes twice, with the row (1-based); such rows are left out where there is a list to note them in.
+    name that comes twice, with the row (1-based); such rows are left out where bad ones are skipped.
     """
     path, rows = Path(path), {}
     lines = _read_text(path).rstrip("\n").split("\n")
     if lines == [""]:
         raise DataError(f"{path}: empty; unpack it again")
     for row, line in enumerate(lines, 1):
-        with noted(skipped, f"{path.name}, row {row}"):
+        with bad.sample(f"{path.name}, row {row}"):
             where, (name, *cells) = f"{path}, row {row}", line.split(",")
             if len(cells) != num_columns:
                 raise DataError(
@@ -156,7 +156,7 @@ def read_rows(path: str | Path, num_columns: int, skipped: list[Skip] | None = N
             _check_name(where, name, rows)
             rows[name] = [_coordinate(where, column, cell) for column, cell in enumerate(cells, 2)]
     if not rows:
-        raise DataError(f"{path}: every row is bad, the first: {skipped[-len(lines)].reason}")
+        raise DataError(f"{path}: every row is bad, the first: {bad.skipped[-len(lines)].reason}")
     return list(rows), np.array(list(rows.values()))
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -46,15 +46,30 @@ class Skip:
     reason: str
 
 
-@contextlib.contextmanager
-def noted(skipped: list[Skip] | None, name: str) -> Iterator[None]:
-    """A DataError in here is noted in the list; without a list it is raised."""
-    try:
-        yield
-    except DataError as error:
-        if skipped is None:
-            raise
-        skipped.append(Skip(name, str(error)))
+@dataclass(frozen=True)
+class BadSamples:
+    """What becomes of rows and pictures that can't be read: "error" raises, "skip" leaves them out and lists them."""
+
+    on_bad_sample: str = "error"
+    skipped: list[Skip] = field(default_factory=list)
+
+    @property
+    def skip(self) -> bool:
+        """Whether they are left out."""
+        return self.on_bad_sample == "skip"
+
+    @contextlib.contextmanager
+    def sample(self, name: str) -> Iterator[None]:
+        """In here the sample of this name is read."""
+        try:
+            yield
+        except DataError as error:
+            if not self.skip:
+                raise
+            self.skipped.append(Skip(name, str(error)))
+
+
+RAISE = BadSamples()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +147,15 @@ def _within(extent: tuple[float, float], size: tuple[int, int]) -> bool:
     return extent[0] <= size[0] and extent[1] <= size[1]
 
 
-def readable(persons: Sequence[Person], skipped: list[Skip]) -> list[Person]:
-    """The persons whose pictures can be read; the others are added to skipped, once for each picture."""
+def readable(persons: Sequence[Person], bad: BadSamples) -> list[Person]:
+    """The persons whose pictures can be read, each picture listed once; all, unread, where bad ones aren't skipped."""
+    if not bad.skip:
+        return list(persons)
     good: dict[Path, bool] = {}
     for person in persons:
         if person.image_path not in good:
             good[person.image_path] = False
-            with noted(skipped, person.name):
+            with bad.sample(person.name):
                 read_person_image(person)
                 good[person.image_path] = True
     return [person for person in persons if good[person.image_path]]

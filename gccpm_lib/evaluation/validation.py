@@ -17,7 +17,7 @@ import numpy as np
 
 from gccpm_lib import geometry
 from gccpm_lib.datasets import coco, layouts, lip
-from gccpm_lib.datasets.records import DataError, Person, Skip, picture_sizes, readable
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person, picture_sizes, readable
 from gccpm_lib.evaluation import average_precision, bootstrap, pckh
 from gccpm_lib.heatmaps import decode
 from gccpm_lib.loading import make_targets
@@ -210,21 +210,21 @@ def read_validation(
     boxes_path: str | Path = "",
     num_persons: int | None = None,
     min_box_score: float = 0.0,
-    skipped: list[Skip] | None = None,
+    bad: BadSamples = RAISE,
 ) -> Validation:
     """The first num_persons of a split (COCO: and whoever else is in their pictures); None: all.
 
     labels: COCO's label file, "" the official name. boxes_path: a detector's COCO results file, of which boxes of at least
     min_box_score are taken; "": the labelled boxes. Raises DataError where there is no such box, where nobody can be
-    scored, and for labels and pictures that can't be read; with a list of skipped ones, these are added to it, and neither
-    predicted nor scored.
+    scored, and for labels and pictures that can't be read; where bad ones are skipped, they are neither predicted nor
+    scored.
     """
-    persons = layouts.read_persons(dataset_folder, split, recipe, labels, skipped)
+    persons = layouts.read_persons(dataset_folder, split, recipe, labels, bad)
     if kind_of(recipe) is LipValidation:
-        return _read_lip(dataset_folder, recipe, split, persons[:num_persons], skipped)
+        return _read_lip(dataset_folder, recipe, split, persons[:num_persons], bad)
     subjects = persons
     if boxes_path:
-        subjects = coco.read_detections(boxes_path, dataset_folder, split, labels, min_box_score, skipped)
+        subjects = coco.read_detections(boxes_path, dataset_folder, split, labels, min_box_score, bad)
     chosen = None
     if num_persons is not None:
         chosen = {person.image_id for person in persons[:num_persons]}
@@ -232,14 +232,14 @@ def read_validation(
         subjects = [box for box in subjects if box.image_id in chosen] if boxes_path else persons
     if not subjects:
         raise DataError(f"{boxes_path}: no box in the chosen pictures; detect in these, or raise num_val_persons")
-    truth = coco.read_truth(dataset_folder, split, labels, chosen, skipped)
-    if skipped is not None:
-        persons, subjects, truth = _readable_alone(persons, subjects, truth, skipped)
+    truth = coco.read_truth(dataset_folder, split, labels, chosen, bad)
+    if bad.skip:
+        persons, subjects, truth = _readable_alone(persons, subjects, truth, bad)
     return CocoValidation(recipe.skeleton, persons, subjects, truth, Path(boxes_path).name if boxes_path else "")
 
 
-def _read_lip(dataset_folder, recipe: Recipe, split: str, persons: list[Person], skipped) -> LipValidation:
-    persons = persons if skipped is None else readable(persons, skipped)
+def _read_lip(dataset_folder, recipe: Recipe, split: str, persons: list[Person], bad) -> LipValidation:
+    persons = readable(persons, bad)
     if not np.isfinite(layouts.body_sizes(persons, recipe)).any():
         raise DataError(
             f"{dataset_folder}: none of the {len(persons):,} {split} persons has head top and neck labelled, so PCKh "
@@ -248,11 +248,11 @@ def _read_lip(dataset_folder, recipe: Recipe, split: str, persons: list[Person],
     return LipValidation(recipe.skeleton, persons)
 
 
-def _readable_alone(persons: list[Person], subjects: list[Person], truth: dict, skipped: list[Skip]):
+def _readable_alone(persons: list[Person], subjects: list[Person], truth: dict, bad: BadSamples):
     """The same without pictures that can't be read and without persons that either of the readers left out."""
     read = {person.annotation_id for person in persons}
     lost = {a["id"] for a in truth["annotations"] if a["num_keypoints"] and not a["iscrowd"]} - read
-    seen = readable([*persons, *subjects], skipped)
+    seen = readable([*persons, *subjects], bad)
     bad = {person.image_id for person in [*persons, *subjects]} - {person.image_id for person in seen}
     truth = _of_images(truth, {image["id"] for image in truth["images"]} - bad)
     truth["annotations"] = [annotation for annotation in truth["annotations"] if annotation["id"] not in lost]

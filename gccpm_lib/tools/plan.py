@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from gccpm_lib.datasets.records import DataError, Person, Skip, picture_sizes
+from gccpm_lib.datasets.records import BadSamples, DataError, Person, picture_sizes
 from gccpm_lib.devices import choose, training_settings
 from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import TrainingSet, epoch_batches, make_loader, samples_per_second
@@ -132,30 +132,30 @@ def parameter_sources(
 
 def _read(run: Run, recipe: Recipe, found: Plan) -> tuple[list[Person], Recipe]:
     """The training persons; everything wrong with labels and image headers goes to found, all at once."""
-    skipped: list[Skip] = []
+    bad = BadSamples("skip")
     persons, validation = [], None
     lenient = replace(run, on_bad_sample="skip")
     try:
-        recipe, persons = read_training(lenient, skipped)
+        recipe, persons = read_training(lenient, bad)
         if run.num_val_persons:
             validation = read_validation(
-                run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons, skipped=skipped
+                run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons, bad=bad
             )
     except (DataError, OSError) as error:
         found.problems.append(str(error))
-    bad = {skip.name: skip.reason for skip in skipped}
+    problems = {skip.name: skip.reason for skip in bad.skipped}
     subjects = [*persons, *(validation.subjects if validation else ())]
-    bad |= image_problems(subjects)
+    problems |= image_problems(subjects)
     if run.on_bad_sample == "skip":
-        found.facts.append(("left out as bad samples", f"{len(bad):,}"))
+        found.facts.append(("left out as bad samples", f"{len(problems):,}"))
     else:
-        found.problems += bad.values()
+        found.problems += problems.values()
     images = {person.image_path for person in subjects}
     found.facts.append(
         ("persons", f"{len(persons):,} to train on, {len(validation.subjects) if validation else 0:,} to validate")
     )
     found.facts.append(("images", f"{len(images):,}; every header was read, not every pixel"))
-    good = [person for person in persons if str(person.image_path) not in bad]
+    good = [person for person in persons if str(person.image_path) not in problems]
     return good, recipe
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from gccpm_lib.datasets.layouts import read_persons, with_skeleton
-from gccpm_lib.datasets.records import DataError, Person, Skip, fingerprint
+from gccpm_lib.datasets.records import RAISE, BadSamples, DataError, Person, fingerprint
 from gccpm_lib.devices import autocast, training_settings
 from gccpm_lib.evaluation.validation import Validation, kind_of, read_validation
 from gccpm_lib.files import locked, write_beside
@@ -61,9 +61,9 @@ def train(run: Run, say: Callable[[str], None] = print, num_processes: int = 1) 
 def train_here(run: Run, say: Callable[[str], None]) -> list[dict]:
     """`train` in this process, which may be one of several."""
     keep_freed_memory()
-    skipped = []
-    recipe, persons = read_training(run, skipped)
-    validation = read_validation_of(run, recipe, skipped)
+    bad = BadSamples(run.on_bad_sample)
+    recipe, persons = read_training(run, bad)
+    validation = read_validation_of(run, recipe, bad)
     with distributed.joined(run.device) as device, training_settings(device, run.deterministic), held(run):
         say = say if distributed.rank() == 0 else silent
         run = replace(run, device=device)
@@ -72,7 +72,7 @@ def train_here(run: Run, say: Callable[[str], None]) -> list[dict]:
         distributed.check_agreement((state.epoch, state.batch), run.checkpoint_file.parent)
         model = distributed.parallel(state.network)
         state.model = torch.compile(model) if run.compile else model
-        state.skipped = {skip.name: skip.reason for skip in skipped} | state.skipped
+        state.skipped = {skip.name: skip.reason for skip in bad.skipped} | state.skipped
         samples = TrainingSet(persons, recipe, run.seed, run.on_bad_sample, run.augmentation)
         loader = make_loader(samples, [], run.num_workers, device)
         while state.epoch < recipe.num_epochs:
@@ -216,27 +216,20 @@ def epoch_row(state: State, run: Run, recipe: Recipe, validation: Validation | N
     return row
 
 
-def read_training(run: Run, skipped: list[Skip] | None = None) -> tuple[Recipe, list[Person]]:
-    """The run's recipe, with the joints that the training labels list, and its training persons.
-
-    What can't be read is an error or, with on_bad_sample="skip", added to skipped.
-    """
-    skipped = (skipped if skipped is not None else []) if run.on_bad_sample == "skip" else None
+def read_training(run: Run, bad: BadSamples = RAISE) -> tuple[Recipe, list[Person]]:
+    """The run's recipe, with the joints that the training labels list, and its training persons."""
     recipe = with_skeleton(run.full_recipe(), run.dataset_folder, run.train_labels, run.val_labels)
-    persons = read_persons(run.dataset_folder, "train", recipe, run.train_labels, skipped)
+    persons = read_persons(run.dataset_folder, "train", recipe, run.train_labels, bad)
     if run.train_and_val:
-        persons += read_persons(run.dataset_folder, "val", recipe, run.val_labels, skipped)
+        persons += read_persons(run.dataset_folder, "val", recipe, run.val_labels, bad)
     return recipe, persons[: run.num_train_persons]
 
 
-def read_validation_of(run: Run, recipe: Recipe, skipped: list[Skip]) -> Validation | None:
+def read_validation_of(run: Run, recipe: Recipe, bad: BadSamples = RAISE) -> Validation | None:
     """Whom the run is validated on; None where it isn't."""
     if not run.num_val_persons:
         return None
-    left_out = skipped if run.on_bad_sample == "skip" else None
-    return read_validation(
-        run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons, skipped=left_out
-    )
+    return read_validation(run.dataset_folder, recipe, labels=run.val_labels, num_persons=run.num_val_persons, bad=bad)
 
 
 def train_by_torchrun(run: Run, say: Callable[[str], None], num_processes: int) -> list[dict]:

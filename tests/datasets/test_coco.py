@@ -16,7 +16,7 @@ from PIL import Image
 
 from gccpm_lib.datasets import coco, layouts
 from gccpm_lib.datasets.coco_boxes import check_box
-from gccpm_lib.datasets.records import DataError, Person, picture_sizes, read_person_image
+from gccpm_lib.datasets.records import BadSamples, DataError, Person, picture_sizes, read_person_image
 from gccpm_lib.geometry import grow_box
 from gccpm_lib.recipes import COCO_MODERN
 from gccpm_lib.skeletons import COCO, DEFAULT_SIGMA
@@ -700,10 +700,10 @@ def test_detections_are_matched_by_file_name_where_they_have_one(tmp_path):
 
 
 def test_bad_detections_are_skipped_where_there_is_a_list_for_them(tmp_path):
-    skipped = []
+    bad = BadSamples("skip")
     rows = [detection(), detection(8), detection(score=None), detection(bbox=[900, 0, 5, 5]), 5, detection(None)]
-    assert len(read_found(tmp_path, rows, skipped=skipped)) == 1
-    assert [skip.name.rpartition("row ")[2] for skip in skipped] == ["5", "6", "2, image 8", "3, image 7", "4, image 7"]
+    assert len(read_found(tmp_path, rows, bad=bad)) == 1
+    assert [skip.name.rpartition("row ")[2] for skip in bad.skipped] == ["5", "6", "2, image 8", "3, image 7", "4, image 7"]
 
 
 DETECTIONS_BROKEN = {

@@ -11,7 +11,7 @@ from gccpm_lib.datasets import corrections, layouts
 from gccpm_lib.datasets.coco import read_coco, read_truth
 from gccpm_lib.datasets.corrections import Correction, corrections_file, corrections_table, split_names, write_corrections
 from gccpm_lib.datasets.lip import read_lip
-from gccpm_lib.datasets.records import DataError
+from gccpm_lib.datasets.records import BadSamples, DataError
 from gccpm_lib.files import sha256
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
 from gccpm_lib.skeletons import COCO, LIP
@@ -110,8 +110,8 @@ def test_lines_of_other_labels_are_refused_or_noted(tmp_path):
     path = write_corrections(tmp_path / "c.csv", [line(person)])
     with pytest.raises(DataError, match=r"105_5\.jpg isn't among these 3 persons; name the corrections of this split"):
         read_lip(tmp_path / "lip", "val", labels=str(path))
-    skipped = []
-    assert len(read_lip(tmp_path / "lip", "val", skipped, str(path))) == 3 and skipped[0].name == "105_5.jpg"
+    bad = BadSamples("skip")
+    assert len(read_lip(tmp_path / "lip", "val", bad, str(path))) == 3 and bad.skipped[0].name == "105_5.jpg"
     write_corrections(path, [line(person, "tail", (1.0, 1.0, 2))])
     with pytest.raises(DataError, match="tail: no such joint, there are r_ankle"):
         read_lip(tmp_path / "lip", "train", labels=str(path))

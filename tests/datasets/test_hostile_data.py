@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gccpm_lib.datasets import layouts
-from gccpm_lib.datasets.records import DataError, read_image
+from gccpm_lib.datasets.records import BadSamples, DataError, read_image
 from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import TrainingSet, epoch_batches
 from gccpm_lib.recipes import COCO_CORRECTED, COCO_MODERN, LIP_CORRECTED, LIP_MODERN, LIP_PUBLISHED
@@ -45,14 +45,14 @@ QUICK = settings(
 
 def use_all(folder: Path, recipe) -> None:
     """The whole way from the files to training samples and to whom is scored; by default and with skips."""
-    for skipped in (None, []):
+    for on_bad_sample in ("error", "skip"):
         try:
             own = layouts.with_skeleton(recipe, folder)
-            persons = layouts.read_persons(folder, "train", own, skipped=skipped)
-            samples = TrainingSet(persons, own, 0, "error" if skipped is None else "skip")
+            persons = layouts.read_persons(folder, "train", own, bad=BadSamples(on_bad_sample))
+            samples = TrainingSet(persons, own, 0, on_bad_sample)
             for key in epoch_batches(len(persons), 0, own, 0)[0]:
                 samples[key]
-            read_validation(folder, own, skipped=skipped)
+            read_validation(folder, own, bad=BadSamples(on_bad_sample))
         except ValueError as error:  # DataError among them
             assert str(folder) in str(error) or "flip" in str(error), error  # the message says where
             assert len(str(error)) < 1000

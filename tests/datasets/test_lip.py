@@ -6,7 +6,7 @@ import pytest
 from conftest import csv_row, person, write_lip
 
 from gccpm_lib.datasets import lip, records
-from gccpm_lib.datasets.records import DataError, read_image
+from gccpm_lib.datasets.records import BadSamples, DataError, read_image
 
 REAL_START = "100034_483681.jpg,153,351,0,122,284,0,nan,nan,nan,152,198,0"
 
@@ -263,9 +263,9 @@ def test_missing_pictures_are_told_before_anything_is_trained(tmp_path):
     told = r"lip_train_set\.csv, row 2: no picture .*101_1\.jpg \('101_1\.JPG' is there: it differs in case\) and 1 more;"
     with pytest.raises(DataError, match=told):
         lip.read_lip(tmp_path, "train")
-    skipped = []
-    assert len(lip.read_lip(tmp_path, "train", skipped)) == 4
-    assert [skip.name for skip in skipped] == ["101_1.jpg", "103_3.jpg"]
+    bad = BadSamples("skip")
+    assert len(lip.read_lip(tmp_path, "train", bad)) == 4
+    assert [skip.name for skip in bad.skipped] == ["101_1.jpg", "103_3.jpg"]
 
 
 def test_missing_joints_are_no_problem_wherever_they_are():

@@ -10,7 +10,7 @@ from conftest import assert_same_end, quiet, small_run, write_coco, write_lip
 
 from gccpm_lib.checkpoints import read_checkpoint
 from gccpm_lib.datasets import coco, lip
-from gccpm_lib.datasets.records import DataError
+from gccpm_lib.datasets.records import BadSamples, DataError
 from gccpm_lib.evaluation.validation import read_validation
 from gccpm_lib.loading import Batch, no_samples
 from gccpm_lib.recipes import COCO_MODERN, LIP_MODERN
@@ -94,9 +94,9 @@ def test_workers_change_nothing(run, tmp_path):
 
 
 def test_scores_are_of_the_readable_persons(damaged):
-    recipe, skipped = replace(LIP_MODERN, input_size=(64, 64)), []
-    validation = read_validation(damaged, recipe, skipped=skipped)
-    assert len(validation.subjects) == 3 and [skip.name for skip in skipped] == ["100_0.jpg"]
+    recipe, bad = replace(LIP_MODERN, input_size=(64, 64)), BadSamples("skip")
+    validation = read_validation(damaged, recipe, bad=bad)
+    assert len(validation.subjects) == 3 and [skip.name for skip in bad.skipped] == ["100_0.jpg"]
     truth = np.stack([person.keypoints for person in validation.subjects]).astype(float)
     assert validation.scores(truth)["Avg."] == 100
 
@@ -111,13 +111,13 @@ def test_every_kind_of_bad_row_is_skipped(tmp_path):
     rows[3] = rows[4]
     rows[5] = rows[5] + ",1"
     labels.write_text("\n".join(rows) + "\n")
-    skipped = []
-    persons = lip.read_lip(tmp_path, "train", skipped)
+    bad = BadSamples("skip")
+    persons = lip.read_lip(tmp_path, "train", bad)
     assert [person.name for person in persons] == ["100_0.jpg", "104_4.jpg"]
-    assert [skip.name for skip in skipped] == [f"lip_train_set.csv, row {row}" for row in (2, 3, 5, 6)]
+    assert [skip.name for skip in bad.skipped] == [f"lip_train_set.csv, row {row}" for row in (2, 3, 5, 6)]
     labels.write_text("a.jpg,1\nb.jpg,2\n")
     with pytest.raises(DataError, match=r"every row is bad, the first: .*row 1"):
-        lip.read_lip(tmp_path, "train", [])
+        lip.read_lip(tmp_path, "train", BadSamples("skip"))
 
 
 def test_every_kind_of_bad_coco_row_is_skipped(tmp_path):
@@ -137,10 +137,10 @@ def test_every_kind_of_bad_coco_row_is_skipped(tmp_path):
     bad = [{**person, "id": number, **kind} for number, kind in enumerate(kinds, 5000)]
     content["annotations"] = [None, 5, *bad[:-1], *content["annotations"], bad[-1]]
     file.write_text(json.dumps(content))
-    skipped = []
-    assert [p.annotation_id for p in coco.read_coco(tmp_path, "val", skipped=skipped)] == good
-    assert len({skip.name for skip in skipped}) >= len(kinds) + 2
-    validation = read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=[])
+    bad = BadSamples("skip")
+    assert [p.annotation_id for p in coco.read_coco(tmp_path, "val", bad=bad)] == good
+    assert len({skip.name for skip in bad.skipped}) >= len(kinds) + 2
+    validation = read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), bad=BadSamples("skip"))
     assert [person.annotation_id for person in validation.subjects] == good
     assert {a["id"] for a in validation.truth["annotations"]} == set(good)
     with pytest.raises(DataError):
@@ -162,9 +162,9 @@ def test_bad_converted_rows_are_skipped(tmp_path):
     )
     content["annotations"] = [3, *({**row, **change} for change in changes), *content["annotations"]]
     file.write_text(json.dumps(content))
-    skipped = []
-    assert len(coco.read_coco(tmp_path, "train", "converted.json", skipped=skipped)) == len(persons)
-    assert len(skipped) == 6
+    bad = BadSamples("skip")
+    assert len(coco.read_coco(tmp_path, "train", "converted.json", bad=bad)) == len(persons)
+    assert len(bad.skipped) == 6
 
 
 def test_bad_coco_annotations_leave_the_truth_too(tmp_path):
@@ -178,11 +178,11 @@ def test_bad_coco_annotations_leave_the_truth_too(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match="annotation"):
         coco.read_coco(tmp_path, "val")
-    skipped, recipe = [], replace(COCO_MODERN, input_size=(64, 64))
-    validation = read_validation(tmp_path, recipe, skipped=skipped)
+    bad, recipe = BadSamples("skip"), replace(COCO_MODERN, input_size=(64, 64))
+    validation = read_validation(tmp_path, recipe, bad=bad)
     assert len(validation.subjects) == before - 2
     assert {first["id"], second["id"]}.isdisjoint(a["id"] for a in validation.truth["annotations"])
-    assert {str(first["id"]), str(second["id"])} <= {skip.name.rsplit(" ", 1)[1] for skip in skipped}
+    assert {str(first["id"]), str(second["id"])} <= {skip.name.rsplit(" ", 1)[1] for skip in bad.skipped}
     points = np.stack([person.keypoints for person in validation.subjects]).astype(float)
     points[:, :, 2] = 1
     assert validation.scores(points)["AP"] == pytest.approx(100)
@@ -191,12 +191,12 @@ def test_bad_coco_annotations_leave_the_truth_too(tmp_path):
 def test_a_bad_coco_picture_takes_its_persons_along(tmp_path):
     write_coco(tmp_path)
     whole = coco.read_coco(tmp_path, "val")
-    bad = whole[0].image_path
-    bad.write_bytes(b"no picture")
-    skipped = []
-    validation = read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), skipped=skipped)
-    assert [skip.name for skip in skipped] == [bad.name]
-    assert len(validation.subjects) == sum(person.image_path != bad for person in whole)
+    picture = whole[0].image_path
+    picture.write_bytes(b"no picture")
+    bad = BadSamples("skip")
+    validation = read_validation(tmp_path, replace(COCO_MODERN, input_size=(64, 64)), bad=bad)
+    assert [skip.name for skip in bad.skipped] == [picture.name]
+    assert len(validation.subjects) == sum(person.image_path != picture for person in whole)
     assert whole[0].image_id not in {image["id"] for image in validation.truth["images"]}
 
 
