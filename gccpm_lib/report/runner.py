@@ -1,23 +1,18 @@
 """The runner: brings a profile's notebooks and pages up to date; only what changed runs (`gccpm reproduce`, `publish`).
 
-doit runs a task per notebook, one per page and one for the index page.
+A step per notebook, one per page and one for the index page; a step is done again when the digest of its inputs changed.
 """
 
 import hashlib
 import json
 import os
-import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from doit.control import TaskControl
-from doit.dependency import DatabaseException, Dependency, JsonDB
-from doit.exceptions import TaskFailed, UnmetDependency
-from doit.reporter import ZeroReporter
-from doit.runner import Runner
-from doit.task import Stream, dict_to_task
 
 from gccpm_lib import provenance
 from gccpm_lib.files import locked, write_beside
@@ -149,57 +144,95 @@ def _has_record(executed: Path) -> bool:
     return any(RECORD_TYPE in output.get("data", {}) for output in outputs)
 
 
-# ------------------------------------------------------------------------------------------------------------- tasks
+# ------------------------------------------------------------------------------------------------------------- steps
 
 
-class WholeJsonDB(JsonDB):
-    """doit's state in a file that stays whole, whatever kills the runner while it is written."""
+@dataclass(frozen=True)
+class Step:
+    """Something to bring up to date: a notebook, its page or the index page."""
 
-    def dump(self):
-        write_beside(Path(self.name), self.codec.encode(self._db))
-
-
-class Progress(ZeroReporter):
-    """What doit tells while it runs: one line per notebook, and its state saved after every task."""
-
-    def __init__(self, state: Dependency):
-        super().__init__(sys.stderr, {})
-        self.state = state
-
-    def skip_uptodate(self, task):
-        if task.targets and task.targets[0].endswith(".ipynb"):
-            print(f"{task.name}: unchanged, kept", flush=True)
-
-    def add_success(self, task):
-        self.state.backend.dump()  # else a killed runner would forget the hours of training before
-
-    def add_failure(self, task, fail):
-        self.state.backend.dump()
-        if isinstance(fail, UnmetDependency):
-            print(f"{task.name}: not run, since a notebook that it needs failed", flush=True)
-        elif not isinstance(fail, TaskFailed):  # a failed notebook has had its line already
-            *_, said = told = fail.get_msg().strip().splitlines()
-            told = [said] if re.match(r"\w*Error: \[Errno", said) else told  # a full disk is nobody's mistake: no traceback
-            print(f"{task.name}: " + "\n".join(told), file=sys.stderr, flush=True)
+    name: str
+    run: Callable[[], str | None]  # None, or one line of what went wrong, which was printed
+    inputs: Callable[[], list[Path | str]]  # the texts and files that the result comes from
+    settings: object  # what else it comes from
+    results: list[Path]  # files that must be there
+    needs: tuple[str, ...] = ()  # steps without which this one can't run
+    told: bool = False  # whether a line says that it was kept
 
 
 def run_all(root: Path, profile: Profile) -> bool:
-    """Bring every notebook and page up to date; True when something failed (the rest was done all the same)."""
-    file = root / "runs" / profile.name / ".doit.json"
+    """Bring every notebook and page up to date; True when something failed (the rest was done all the same).
+
+    runs/<profile>/.done.json has the digest that each step's inputs had before it ran, so that an edit during hours of
+    training isn't taken for done. It is written after every step: a killed runner goes on where it was.
+    """
+    file = root / "runs" / profile.name / ".done.json"
+    done, failed = _read_done(file), set()
+    for step in steps(root, profile):
+        if failed & set(step.needs):
+            failed.add(step.name)
+            print(f"{step.name}: not run, since a notebook that it needs failed", flush=True)
+            continue
+        try:
+            found = digest(step.inputs(), step.settings)
+            if done.get(step.name) == found and all(path.exists() for path in step.results):
+                if step.told:
+                    print(f"{step.name}: unchanged, kept", flush=True)
+                continue
+            if problem := step.run():
+                failed.add(step.name)
+            done.pop(step.name, None) if problem else done.update({step.name: found})
+            write_beside(file, json.dumps(done, indent=1))
+        except Exception as error:  # one page that can't be made doesn't keep the others from being made
+            failed.add(step.name)
+            _tell(step.name, error)
+    return bool(failed)
+
+
+def _tell(name: str, error: Exception) -> None:
+    """A full disk is nobody's mistake: one line. All else is told with its traceback."""
+    said = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else traceback.format_exc().strip()
+    print(f"{name}: {said}", file=sys.stderr, flush=True)
+
+
+def _read_done(file: Path) -> dict[str, str]:
+    if not file.exists():
+        return {}
     try:
-        state = Dependency(WholeJsonDB, str(file))
-    except DatabaseException as error:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise ValueError(f"{file}: not readable; remove it, and everything runs again ({error})") from error
-    control = TaskControl([dict_to_task(task) for task in definitions(root, profile)])
-    control.process(None)
-    runner = Runner(state, Progress(state), continue_=True, stream=Stream(2))
-    return runner.run_all(control.task_dispatcher()) != 0
 
 
-def definitions(root: Path, profile: Profile) -> list[dict]:
-    """doit's task dictionaries in the order in which they run: each notebook with its page, then the index page."""
-    pages = [(_notebook_task(root, profile, name), _page_task(root, profile, name)) for name in profile.notebooks]
-    return [task for pair in pages for task in pair] + [_index_task(root, profile)]
+def steps(root: Path, profile: Profile) -> Iterator[Step]:
+    """In the order in which they run: each notebook with its page, then the index page."""
+    folder, executed = report_folder(root, profile), notebook_folder(root, profile)
+    for name, parameters in profile.notebooks.items():
+        needed = [executed / f"{other}.ipynb" for other in profile.needs[name]]
+        source = source_notebook(root, profile, name)
+        yield Step(
+            name,
+            run=partial(run_notebook, root, profile, name),
+            inputs=partial(_notebook_and_needed, root, source, needed),
+            settings=parameters,
+            results=[executed / f"{name}.ipynb"],
+            needs=tuple(profile.needs[name]),
+            told=True,
+        )
+        yield Step(
+            f"{name}.html",
+            run=partial(_publish, "publish_page", root, profile, name, folder),
+            inputs=partial(_page_inputs, root, profile, [name]),
+            settings=[list(profile.notebooks), profile.labels],
+            results=[folder / f"{name}.html"],
+        )
+    yield Step(
+        "index.html",
+        run=partial(_publish, "publish_index", root, profile, folder),
+        inputs=partial(_page_inputs, root, profile, list(profile.notebooks)),
+        settings=[profile.title, profile.description, profile.needs, profile.labels],
+        results=[folder / file for file in ("index.html", "metrics.json", "manifest.json")],
+    )
 
 
 def digest(inputs: Iterable[Path | str], settings: object = None) -> str:
@@ -221,67 +254,21 @@ def notebook_inputs(root: Path, source: Path) -> list[Path | str]:
     return [*texts, *sorted(library), *sorted((root / "gccpm_lib" / "weights").glob("*.safetensors"))]
 
 
-def _notebook_task(root: Path, profile: Profile, name: str) -> dict:
-    folder, source = notebook_folder(root, profile), source_notebook(root, profile, name)
-    return {
-        "name": name,
-        "actions": [(_run, [root, profile, name])],
-        "file_dep": [str(folder / f"{other}.ipynb") for other in profile.needs[name]],
-        "targets": [str(folder / f"{name}.ipynb")],
-        "uptodate": [_unchanged(lambda: notebook_inputs(root, source), profile.notebooks[name])],
-    }
+def _notebook_and_needed(root: Path, source: Path, needed: list[Path]) -> list[Path | str]:
+    return [*notebook_inputs(root, source), *needed]
 
 
-def _run(root: Path, profile: Profile, name: str) -> TaskFailed | None:
-    problem = run_notebook(root, profile, name)
-    return TaskFailed(problem) if problem else None
+def _page_inputs(root: Path, profile: Profile, names: list[str]) -> list[Path]:
+    return [*(path for name in names for path in run_files(root, profile, name)), *_page_sources()]
 
 
-def _page_task(root: Path, profile: Profile, name: str) -> dict:
-    settings = [list(profile.notebooks), profile.labels]
-    folder = report_folder(root, profile)
-    return {
-        "name": f"{name}.html",
-        "actions": [(_publish, ["publish_page", root, profile, name, folder])],
-        "targets": [str(folder / f"{name}.html")],
-        "uptodate": [_unchanged(lambda: [*run_files(root, profile, name), *_page_sources()], settings)],
-    }
-
-
-def _index_task(root: Path, profile: Profile) -> dict:
-    def inputs() -> list[Path]:
-        return [*(path for name in profile.notebooks for path in run_files(root, profile, name)), *_page_sources()]
-
-    settings = [profile.title, profile.description, profile.needs, profile.labels]
-    folder = report_folder(root, profile)
-    return {
-        "name": "index.html",
-        "actions": [(_publish, ["publish_index", root, profile, folder])],
-        "targets": [str(folder / "index.html"), str(folder / "metrics.json"), str(folder / "manifest.json")],
-        "uptodate": [_unchanged(inputs, settings)],
-    }
+def _page_sources() -> list[Path]:
+    """Code and templates that pages are made with."""
+    here = Path(__file__).parent
+    return [*(here / name for name in PAGE_FILES), *sorted((here / "templates").iterdir())]
 
 
 def _publish(function: str, *arguments) -> None:
     from gccpm_lib.report import index  # seconds of imports, needed only when a page changes
 
     getattr(index, function)(*arguments)
-
-
-def _page_sources() -> list[Path]:
-    templates = sorted(Path(__file__).with_name("templates").iterdir())
-    return [*(Path(__file__).with_name(name) for name in PAGE_FILES), *templates]
-
-
-def _unchanged(inputs: Callable[[], list], settings: object) -> Callable:
-    """A check for doit that inputs and settings are as they were before the last success.
-
-    Not doit's own file_dep: that looks at files after a task, so an edit during hours of training would go unseen.
-    """
-
-    def check(task, values) -> bool:
-        found = digest(inputs(), settings)
-        task.value_savers.append(lambda: {"digest": found})
-        return values.get("digest") == found
-
-    return check

@@ -281,12 +281,44 @@ def test_one_notebook_makes_several_pages(project, capsys):
     assert "did you mean '01_prep_large'" in capsys.readouterr().err
 
 
-def test_the_state_stays_whole_when_writing_it_is_cut_off(tmp_path, monkeypatch):
-    state = runner.WholeJsonDB(str(tmp_path / ".doit.json"), json.JSONEncoder())
-    state.set("one", "result", 1)
-    state.dump()
-    state.set("two", "result", 2)
-    monkeypatch.setattr(Path, "replace", lambda *_: 1 / 0)  # killed before the new file takes the old one's place
-    with pytest.raises(ZeroDivisionError):
-        state.dump()
-    assert json.loads((tmp_path / ".doit.json").read_text()) == {"one": {"result": 1}}
+def test_a_killed_runner_goes_on_behind_what_was_done(project, monkeypatch):
+    run = runner.run_notebook
+
+    def killed(root, profile, name):
+        if name == "02_train":
+            raise KeyboardInterrupt
+        return run(root, profile, name)
+
+    monkeypatch.setattr(runner, "run_notebook", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runner.reproduce("tiny")
+    monkeypatch.setattr(runner, "run_notebook", run)
+    assert runner.reproduce("tiny") == 0
+    assert counts(project)[:2] == [1, 1]
+
+
+def test_a_state_that_cant_be_read_is_named_in_one_line(project, capsys):
+    (project / "runs" / "tiny").mkdir(parents=True)
+    (project / "runs" / "tiny" / ".done.json").write_text("{")
+    assert main(["reproduce", "--profile", "tiny"]) == 2
+    said = capsys.readouterr().err
+    assert ".done.json: not readable; remove it" in said and said.count("\n") == 1
+
+
+def test_a_page_that_cant_be_made_keeps_no_other_from_being_made(project, monkeypatch, capsys):
+    from gccpm_lib.report import index
+
+    publish_page = index.publish_page
+
+    def full_disk(root, profile, name, folder):
+        if name == "01_prep":
+            raise OSError(28, "No space left on device")
+        publish_page(root, profile, name, folder)
+
+    monkeypatch.setattr(index, "publish_page", full_disk)
+    assert main(["reproduce", "--profile", "tiny"]) == 1
+    assert "01_prep.html: OSError: [Errno 28] No space left on device\n" in capsys.readouterr().err
+    assert (project / "reports" / "tiny" / "02_train.html").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert main(["reproduce", "--profile", "tiny"]) == 0 and counts(project)[:2] == [1, 1]
