@@ -29,7 +29,7 @@ from gccpm_lib.files import locked, write_beside
 from gccpm_lib.loading import Batch, Key, TrainingSet, epoch_batches, give_batches, make_loader
 from gccpm_lib.prediction.predictor import PosePredictor, normalise
 from gccpm_lib.progress import tqdm
-from gccpm_lib.recipes import Recipe
+from gccpm_lib.recipes import STRIDE, Recipe
 from gccpm_lib.training import distributed, signals
 from gccpm_lib.training.checkpointing import save, write_readable
 from gccpm_lib.training.frozen import KeptBatch, kept_batches
@@ -154,7 +154,9 @@ def batch_losses(state: State, batch: Batch | KeptBatch, recipe: Recipe, device:
     """Each stage's loss, (stages,); zeros that still have a gradient for an empty batch."""
     inputs, targets, weights, others = (tensor.to(device, non_blocking=True) for tensor in batch.tensors)
     flat = fewest_values(state.network, batch.count, *batch.size) < 2
-    with autocast(recipe.precision, device), statistics_kept(state.network, flat):
+    # On maps a single column wide, CPUs' bfloat16 gradient of a strided convolution holds numbers never written.
+    precision = recipe.precision if min(batch.size) > 2 * STRIDE else "float32"
+    with autocast(precision, device), statistics_kept(state.network, flat):
         kept = isinstance(batch, KeptBatch)  # features and heatmaps, else images and channel orders
         outputs = state.network.refine(inputs, others) if kept else state.model(normalise(inputs, recipe, others))
         outputs = [output.float() for output in outputs]  # (N, H, h, w) each

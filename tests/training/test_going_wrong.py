@@ -1,5 +1,6 @@
 """A training that goes wrong says so: values that aren't finite, signals, loader processes, pictures that can't be read."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -239,6 +240,15 @@ def test_a_batch_of_one_at_the_smallest_crop_is_trained_on(run, context, side):
     run = replace(run, batch_size=1, input_size=(side, side), num_refinement_stages=1, context=context, num_epochs=1)
     history = train(replace(run, num_train_persons=2), quiet)
     assert all(0 <= loss < 1e4 for loss in history[0]["losses"])
+
+
+@pytest.mark.parametrize(("size", "precision"), [((8, 8), "float32"), ((24, 16), "float32"), ((24, 24), "bfloat16")])
+def test_bfloat16_is_for_maps_wider_than_a_column(run, monkeypatch, size, precision):
+    """oneDNN's bfloat16 gradient of a convolution of stride 2 over a column, (N, C, h, 1), has weights it never wrote."""
+    asked = []
+    monkeypatch.setattr(training, "autocast", lambda *how: asked.append(how) or contextlib.nullcontext())
+    train(replace(run, input_size=size, num_refinement_stages=1, num_epochs=1, num_train_persons=2), quiet)
+    assert asked == [(precision, "cpu")]
 
 
 def test_statistics_are_kept_where_a_channel_has_one_value():
