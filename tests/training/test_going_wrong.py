@@ -242,12 +242,12 @@ def test_a_batch_of_one_at_the_smallest_crop_is_trained_on(run, context, side):
     assert all(0 <= loss < 1e4 for loss in history[0]["losses"])
 
 
-@pytest.mark.parametrize(("size", "precision"), [((8, 8), "float32"), ((24, 16), "float32"), ((24, 24), "bfloat16")])
+@pytest.mark.parametrize(("size", "precision"), [(8, "float32"), (16, "float32"), (24, "bfloat16")])
 def test_bfloat16_is_for_maps_wider_than_a_column(run, monkeypatch, size, precision):
     """oneDNN's bfloat16 gradient of a convolution of stride 2 over a column, (N, C, h, 1), has weights it never wrote."""
     asked = []
     monkeypatch.setattr(training, "autocast", lambda *how: asked.append(how) or contextlib.nullcontext())
-    train(replace(run, input_size=size, num_refinement_stages=1, num_epochs=1, num_train_persons=2), quiet)
+    train(replace(run, input_size=(size, size), num_refinement_stages=1, num_epochs=1, num_train_persons=2), quiet)
     assert asked == [(precision, "cpu")]
 
 
